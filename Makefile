@@ -1,0 +1,62 @@
+# Every target is a single command and needs no other; the first one sets up .venv by itself.
+# PYTHON chooses the interpreter that .venv is made with:  make setup PYTHON=python3.12
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+RUN    := var
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check test-crash test-system build install-systemd clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with the project and its tools in it
+
+# pip first: the one that comes with Python 3.11 does not know --group.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'assetstore needs Python 3.11 or newer, and $(PYTHON) is not: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo '$(PYTHON) comes without venv: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'Setting up $(VENV) (once) ...'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable '.[daemon,cli]' --group dev
+	@touch $@
+
+demo: $(STAMP) ## load real weather with four workers, kill some, prove that nothing is lost
+	@$(BIN)/python -m examples.demo
+
+run: $(STAMP) ## serve in the foreground from ./var with examples/manifest.json
+	@mkdir -p $(RUN)
+	@echo 'Serving from ./$(RUN); Ctrl-C stops it. Type next, in another terminal:'
+	@echo '    ASSETSTORE_SOCKET=$(RUN)/assetstored.sock $(BIN)/assetstore status'
+	@exec $(BIN)/assetstored --data-dir $(RUN)/data --socket $(RUN)/assetstored.sock --manifest examples/manifest.json
+
+test: $(STAMP) ## all tests that need no root (under 5 minutes); says what it skips
+	@$(BIN)/pytest -q -rs -m 'not system'
+
+check: $(STAMP) ## ruff, mypy and the unit tests (under 30 s): before every commit
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q -rs tests/unit tests/test_layers.py tests/test_style.py
+
+test-crash: $(STAMP) ## only the tests that kill the daemon under load
+	@$(BIN)/pytest -q -rs -m crash
+
+test-system: $(STAMP) ## install into a booted systemd and watch it work; needs root
+	@$(BIN)/pytest -q -rs -m system tests/system
+
+build: $(STAMP) ## sdist and wheel into dist/
+	@$(BIN)/python -m build
+
+install-systemd: ## units, users and default configuration; DESTDIR is honoured
+	@DESTDIR='$(DESTDIR)' systemd/install.sh
+
+clean: ## back to a fresh clone; leaves ./var alone, for it holds data
+	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+	@find . -path ./$(RUN) -prune -o -name __pycache__ -type d -exec rm -rf {} +
