@@ -40,6 +40,13 @@ class FrameReader:
         """How many bytes of unfinished or unread frames are held."""
         return len(self._buffer)
 
+    @property
+    def expected_bytes(self) -> int:
+        """How long the payload is whose header has come, or 0; checked by ``next`` only."""
+        if len(self._buffer) < HEADER_BYTES:
+            return 0
+        return int.from_bytes(self._buffer[:HEADER_BYTES], "big")
+
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes as they came from the peer."""
         self._buffer += data

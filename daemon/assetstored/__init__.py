@@ -1,0 +1,1 @@
+"""The daemon: owns the LMDB environment and serves it over a Unix socket."""

@@ -1,0 +1,139 @@
+"""Which asset a reference names: the catalog and its three indexes, within one transaction.
+
+An asset is the pair of its name and uri. A name, and a uri, leads to the active asset that has it,
+or else to the one that had it last.
+
+Rule: works in a transaction that it is given; never begins, commits or keeps one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+
+from assetstore.entries import time_from_us
+from assetstore.errors import Damaged, InactiveAsset, InvalidRequest, UnknownAsset
+from assetstore.messages import AssetRef
+from assetstored.engine import Transaction
+from assetstored.tables import (
+    CATALOG,
+    CatalogRow,
+    Tables,
+    decode_row,
+    id_key,
+    read_row,
+    write_row,
+)
+
+_BY_NAME, _BY_URI, _BY_BOTH = b"n", b"u", b"b"
+
+
+class Catalog:
+    """The catalog as one transaction sees it."""
+
+    def __init__(self, txn: Transaction, tables: Tables) -> None:
+        self._txn = txn
+        self._tables = tables
+
+    def row(self, asset_id: int) -> CatalogRow:
+        """The row of an asset that exists."""
+        row = read_row(self._txn, self._tables, CATALOG, id_key(asset_id), CatalogRow)
+        if row is None:
+            raise Damaged(f"the catalog has no asset {asset_id}, which an index names")
+        return row
+
+    def rows(self, after: int = 0) -> Iterator[tuple[int, CatalogRow]]:
+        """All assets ever known, in the order in which they became known, after an id."""
+        cursor = self._txn.cursor(db=self._tables.catalog)
+        if cursor.set_range(id_key(after + 1)):
+            for key, stored in cursor.iternext():
+                yield int.from_bytes(key, "big"), decode_row(CATALOG, key, stored, CatalogRow)
+
+    def find(self, ref: AssetRef) -> tuple[int, CatalogRow] | None:
+        """The asset that ref names, in whatever state, or None if there never was one."""
+        if ref.name is not None and ref.uri is not None:
+            return self._look_up(_BY_BOTH, _both(ref.name, ref.uri), ref)
+        if ref.name is not None:
+            return self._look_up(_BY_NAME, ref.name.encode(), ref)
+        if ref.uri is not None:
+            return self._look_up(_BY_URI, ref.uri.encode(), ref)
+        raise InvalidRequest("the reference names no asset: it has neither name nor uri")
+
+    def find_active(self, ref: AssetRef) -> tuple[int, CatalogRow]:
+        """The active asset that ref names; raises InactiveAsset or UnknownAsset."""
+        found = self.find(ref)
+        if found is None:
+            raise UnknownAsset(self._unknown_message(ref))
+        check_active(found[1])
+        return found
+
+    def write(self, asset_id: int, row: CatalogRow) -> None:
+        """Store the row, without touching the indexes."""
+        write_row(self._txn, self._tables, CATALOG, id_key(asset_id), row)
+
+    def index(self, asset_id: int, row: CatalogRow) -> None:
+        """Let name, uri, and both lead to this asset from now on."""
+        for kind, text in (
+            (_BY_NAME, row.name.encode()),
+            (_BY_URI, row.uri.encode()),
+            (_BY_BOTH, _both(row.name, row.uri)),
+        ):
+            self._txn.put(_index_key(kind, text), id_key(asset_id), db=self._tables.names)
+
+    def _look_up(self, kind: bytes, text: bytes, ref: AssetRef) -> tuple[int, CatalogRow] | None:
+        stored = self._txn.get(_index_key(kind, text), db=self._tables.names)
+        if stored is None:
+            return None
+        asset_id = int.from_bytes(stored, "big")
+        row = self.row(asset_id)
+        # The index carries no checksum of its own: the row must answer to what was asked for.
+        if ref.name not in (None, row.name) or ref.uri not in (None, row.uri):
+            raise Damaged(
+                f"the index of {describe(ref)} leads to another asset; "
+                "stop the daemon and restore the data directory from a backup"
+            )
+        return asset_id, row
+
+    def _unknown_message(self, ref: AssetRef) -> str:
+        message = f"asset {describe(ref)} is not in the manifest"
+        if ref.name is not None and ref.uri is not None:
+            for part in (AssetRef(name=ref.name), AssetRef(uri=ref.uri)):
+                other = self.find(part)
+                if other is not None and other[1].state == "active":
+                    row = other[1]
+                    return (
+                        f"{message}; {describe(part)} there is name {row.name!r}, uri {row.uri!r}: "
+                        "give both as there, or only the name"
+                    )
+        return f"{message}; add it there, or see `assetstore assets` for what is"
+
+
+def check_active(row: CatalogRow) -> None:
+    """Raise InactiveAsset, saying since when and what became of its store."""
+    if row.state == "active":
+        return
+    since = time_from_us(row.since).isoformat(timespec="seconds")
+    fate = {
+        "dropped": "its store has been dropped",
+        "inactive": "its store waits in the trash" if row.trash_id else "it has no store",
+    }[row.state]
+    raise InactiveAsset(
+        f"asset {row.name!r} (uri {row.uri!r}) is inactive since {since}: it left the manifest; "
+        f"{fate}. Put it back into the manifest to use it"
+    )
+
+
+def describe(ref: AssetRef) -> str:
+    """The reference in words, for messages."""
+    if ref.name is not None and ref.uri is not None:
+        return f"{ref.name!r} with uri {ref.uri!r}"
+    return f"{ref.name!r}" if ref.name is not None else f"with uri {ref.uri!r}"
+
+
+def _index_key(kind: bytes, text: bytes) -> bytes:
+    return kind + blake2b(text, digest_size=32).digest()
+
+
+def _both(name: str, uri: str) -> bytes:
+    raw = name.encode()
+    return len(raw).to_bytes(4, "big") + raw + uri.encode()

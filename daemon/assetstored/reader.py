@@ -1,0 +1,329 @@
+"""Reading: what the serving process answers from, one snapshot at a time.
+
+A snapshot is one read transaction. It is given up as soon as a commit makes it old, so at
+any moment it pins no page that a newer commit has freed, and every answer that is given after a
+commit was acknowledged sees that commit.
+
+Rule: nothing here writes, and nothing waits.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from assetstore.errors import Damaged
+from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES
+from assetstore.messages import AssetInfo, AssetRef, TrashInfo
+from assetstored import engine, keys, records
+from assetstored.catalog import Catalog
+from assetstored.tables import (
+    META,
+    TRASH,
+    AcceptedManifest,
+    CatalogRow,
+    Counters,
+    Tables,
+    TrashRow,
+    decode_row,
+    id_key,
+    read_row,
+    store_name,
+)
+
+#: How many keys one part of a count, or one page of the catalog, looks at: a few milliseconds.
+_COUNT_KEYS = 5_000
+
+#: Resolved references that are kept; they outlive snapshots while the catalog stays as it is.
+_RESOLVED = 4_096
+
+
+class Resolved(NamedTuple):
+    """An active asset; ``store_id`` is 0 before its first write."""
+
+    asset_id: int
+    name: str
+    store_id: int
+
+
+class Reader:
+    """The environment open for reading. One thread; every method answers from one snapshot."""
+
+    def __init__(self, data_dir: str) -> None:
+        self._env = engine.open_for_reading(data_dir)
+        with self._env.begin() as txn:
+            self._tables = Tables(self._env, txn, create=False)
+        self._txn: engine.Transaction | None = None
+        self._stores: dict[int, engine.Database] = {}
+        self._resolved: dict[AssetRef, Resolved] = {}
+
+    def close(self) -> None:
+        """Give up the snapshot and close the environment."""
+        self.refresh()
+        self._env.close()
+
+    def refresh(self, *, catalog_changed: bool = True) -> None:
+        """A commit happened: the next answer comes from a new snapshot."""
+        if self._txn is not None:
+            self._txn.abort()
+            self._txn = None
+        self._stores.clear()  # handles opened in a transaction die with it
+        if catalog_changed:
+            self._resolved.clear()
+
+    # --- assets
+
+    def resolve(self, ref: AssetRef) -> Resolved:
+        """The active asset that ref names; raises InactiveAsset or UnknownAsset."""
+        resolved = self._resolved.get(ref)
+        if resolved is None:
+            asset_id, row = self._catalog().find_active(ref)
+            if len(self._resolved) >= _RESOLVED:
+                self._resolved.clear()
+            resolved = self._resolved[ref] = Resolved(asset_id, row.name, row.store_id)
+        return resolved
+
+    def find(self, ref: AssetRef) -> tuple[int, CatalogRow] | None:
+        """The asset that ref names, in whatever state, or None."""
+        return self._catalog().find(ref)
+
+    def find_active(self, ref: AssetRef) -> tuple[int, CatalogRow]:
+        """The active asset that ref names; raises InactiveAsset or UnknownAsset."""
+        return self._catalog().find_active(ref)
+
+    def assets(self, after: int, limit: int) -> tuple[list[AssetInfo], int | None]:
+        """A page of the catalog, and where the next one begins."""
+        rows: list[tuple[int, CatalogRow]] = []
+        size = 0
+        next_after = None
+        for asset_id, row in self._catalog().rows(after):
+            if len(rows) >= min(limit, MAX_PAGE_ITEMS) or size > PAGE_BYTES:
+                next_after = rows[-1][0]
+                break
+            rows.append((asset_id, row))
+            size += len(row.name) + len(row.uri) + len(row.group or "")
+        # Counting opens a store each, and may need a new snapshot: only after the cursor is done.
+        return [
+            AssetInfo(
+                row.name,
+                row.uri,
+                row.group,
+                row.state,
+                row.since,
+                self._entries(row.store_id) if row.store_id else 0,
+            )
+            for _, row in rows
+        ], next_after
+
+    def active_assets(self) -> Iterator[tuple[str, str, str | None]]:
+        """Name, uri and group of every active asset."""
+        for _, row in self._catalog().rows():
+            if row.state == "active":
+                yield row.name, row.uri, row.group
+
+    # --- entries
+
+    def get(self, ref: AssetRef, key: str) -> msgspec.Raw | None:
+        """The WireEntry under key, encoded, or None. Raises Damaged."""
+        store_id = self.resolve(ref).store_id
+        if not store_id:
+            return None
+        stored_key = keys.stored_key(key)
+        store = self._store(store_id)
+        record = self._txn_now().get(stored_key, db=store)
+        if record is None:
+            return None
+        self._check(ref, store_id, stored_key, record, key)
+        return records.wire_entry(record)
+
+    def keys(
+        self, ref: AssetRef, prefix: str, after: str | None, limit: int
+    ) -> tuple[list[str], bool]:
+        """A page of keys, and whether there are more."""
+        page: list[str] = []
+        size = 0
+        limit = min(limit, MAX_PAGE_ITEMS)
+        for key, _, _ in self._walk(ref, prefix, after, limit + 1, values=False):
+            if len(page) >= limit or size > PAGE_BYTES:
+                return page, True
+            page.append(key.decode())
+            size += len(key)
+        return page, False
+
+    def items(
+        self, ref: AssetRef, prefix: str, after: str | None, limit: int
+    ) -> tuple[list[tuple[str, msgspec.Raw]], bool]:
+        """A page of keys with their WireEntries, encoded, and whether there are more."""
+        page: list[tuple[str, msgspec.Raw]] = []
+        size = 0
+        limit = min(limit, MAX_PAGE_ITEMS)
+        store_id = self.resolve(ref).store_id
+        for key, stored_key, record in self._walk(ref, prefix, after, limit + 1, values=True):
+            if len(page) >= limit or size > PAGE_BYTES:
+                return page, True
+            text = key.decode()
+            self._check(ref, store_id, stored_key, record, text)
+            page.append((text, records.wire_entry(record)))
+            size += len(key) + len(record)
+        return page, False
+
+    def count(self, ref: AssetRef, prefix: str, after: str | None) -> tuple[int, str | None]:
+        """How many keys there are, and after which to go on counting, or None at the end."""
+        store_id = self.resolve(ref).store_id
+        if not store_id:
+            return 0, None
+        if not prefix and after is None:
+            return self._entries(store_id), None
+        count = 0
+        last = b""
+        for key, _, _ in self._walk(ref, prefix, after, _COUNT_KEYS + 1, values=False):
+            if count == _COUNT_KEYS:
+                return count, last.decode()
+            count += 1
+            last = key
+        return count, None
+
+    def _walk(
+        self, ref: AssetRef, prefix: str, after: str | None, limit: int, *, values: bool
+    ) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """Key, stored key and record (empty unless ``values``), in the order of keys.
+
+        The caller takes at most ``limit`` of them.
+        """
+        store_id = self.resolve(ref).store_id
+        if not store_id:
+            return
+        first, low = prefix.encode(), (after or "").encode()
+        store = self._store(store_id)
+        with self._txn_now().cursor(db=store) as cursor:
+            # A cluster is not in order, so it is entered at its beginning.
+            found = cursor.set_range(max(first, low)[: keys.HEAD_BYTES])
+            while found and cursor.key().startswith(first[: keys.HEAD_BYTES]):
+                stored_key = cursor.key()
+                if keys.in_cluster(stored_key):
+                    cluster, found = self._read_cluster(cursor, ref, store_id)
+                    wanted = (pair for pair in cluster if pair[0].startswith(first) and pair[0] > low)
+                    for key, stored_key in heapq.nsmallest(limit, wanted):
+                        record = self._txn_now().get(stored_key, b"", db=store) if values else b""
+                        yield key, stored_key, record
+                    continue
+                if stored_key.startswith(first) and stored_key > low:
+                    yield stored_key, stored_key, cursor.value() if values else b""
+                found = cursor.next()
+
+    def _read_cluster(
+        self, cursor: engine.Cursor, ref: AssetRef, store_id: int
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """Key and stored key of all in the cluster at the cursor, and whether more follows it."""
+        head = cursor.key()[: keys.HEAD_BYTES]
+        cluster: list[tuple[bytes, bytes]] = []
+        found = True
+        while found and cursor.key().startswith(head):
+            stored_key = key = cursor.key()
+            if keys.is_digest(stored_key):
+                record = cursor.value()
+                self._check(ref, store_id, stored_key, record, head.decode(errors="ignore") + "...")
+                key = (records.long_key(record) or "").encode()
+            cluster.append((key, stored_key))
+            found = cursor.next()
+        return cluster, found
+
+    # --- the trash and the store
+
+    def trash(self, after: int, limit: int, grace_us: int) -> tuple[list[TrashInfo], int | None]:
+        """A page of what waits in the trash, oldest first, and where the next one begins."""
+        page: list[TrashInfo] = []
+        for trash_id, row in self.trash_rows(after):
+            if len(page) >= min(limit, MAX_PAGE_ITEMS):
+                return page, page[-1].id
+            if not row.dropping:
+                page.append(self.trash_info(trash_id, row, grace_us))
+        return page, None
+
+    def trash_info(self, trash_id: int, row: TrashRow, grace_us: int) -> TrashInfo:
+        """A row of the trash as users see it."""
+        asset = self._catalog().row(row.asset_id)
+        return TrashInfo(
+            trash_id,
+            asset.name,
+            asset.uri,
+            row.reason,
+            row.since,
+            row.since + grace_us,
+            row.entries,
+            row.size_bytes,
+        )
+
+    def trash_rows(self, after: int = 0) -> Iterator[tuple[int, TrashRow]]:
+        """All rows of the trash after an id, those that are being dropped included."""
+        with self._txn_now().cursor(db=self._tables.trash) as cursor:
+            if cursor.set_range(id_key(after + 1)):
+                for key, stored in cursor.iternext():
+                    yield int.from_bytes(key, "big"), decode_row(TRASH, key, stored, TrashRow)
+
+    def counters(self) -> Counters:
+        """The revision of the snapshot, and how much was ever given out."""
+        return read_row(self._txn_now(), self._tables, META, b"counters", Counters) or Counters()
+
+    def accepted_manifest(self) -> AcceptedManifest | None:
+        """The manifest that the catalog shows, or None before the first."""
+        return read_row(self._txn_now(), self._tables, META, b"manifest", AcceptedManifest)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes: of the pages in use or free within the file, and of the map; and counts."""
+        info = self._env.info()
+        txn = self._txn_now()
+        return {
+            "used_bytes": (info["last_pgno"] + 1) * self._env.stat()["psize"],
+            "map_bytes": info["map_size"],
+            "assets_known": txn.stat(self._tables.catalog)["entries"],
+            "trash_stores": txn.stat(self._tables.trash)["entries"],
+        }
+
+    # --- the snapshot
+
+    def _txn_now(self) -> engine.Transaction:
+        if self._txn is None:
+            self._txn = self._env.begin()
+        return self._txn
+
+    def _catalog(self) -> Catalog:
+        return Catalog(self._txn_now(), self._tables)
+
+    def _store(self, store_id: int) -> engine.Database:
+        handle = self._stores.get(store_id)
+        if handle is None:
+            if len(self._stores) >= engine.READER_HANDLES:
+                # No handle can be closed alone; the catalog is the same in the next snapshot,
+                # since only refresh tells that a commit happened.
+                self.refresh(catalog_changed=False)
+            handle = engine.open_database(
+                self._env, self._txn_now(), store_name(store_id), create=False
+            )
+            self._stores[store_id] = handle
+        return handle
+
+    def _entries(self, store_id: int) -> int:
+        store = self._store(store_id)
+        return self._txn_now().stat(store)["entries"]
+
+    def _check(
+        self, ref: AssetRef, store_id: int, stored_key: bytes, record: bytes, key: str
+    ) -> None:
+        if not records.is_sound(store_id, stored_key, record):
+            raise Damaged(
+                f"the record of key {key!r} of asset {self.resolve(ref).name!r} fails its "
+                "checksum; it is not served. Write it anew, or restore a backup"
+            )
+
+
+def active_assets(data_dir: str) -> Iterator[tuple[str, str, str | None]]:
+    """Name, uri and group of the active assets of a store that another process serves."""
+    reader = Reader(data_dir)
+    try:
+        yield from reader.active_assets()
+    finally:
+        reader.close()

@@ -1,0 +1,324 @@
+"""Connections: frames in, answers out, and what a peer may cost.
+
+Rule: no request is understood here; service.py does that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import NamedTuple
+
+from assetstore import __version__
+from assetstore import messages as m
+from assetstore.errors import InvalidRequest, ProtocolError
+from assetstore.framing import HEADER_BYTES, FrameReader, frame
+from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_HELLO_BYTES
+from assetstored.peers import peer_of, recorded
+from assetstored.service import Caller, Service
+
+_log = logging.getLogger("assetstored.server")
+
+#: A peer that has connected says hello at once; a slow host gets some seconds.
+HELLO_DEADLINE_S = 10.0
+
+#: A frame that has begun must end: 10 s, and a second for each 64 KiB of it.
+_FRAME_DEADLINE_S = 10.0
+_FRAME_BYTES_PER_S = 64 * 1024
+
+#: A peer that does not read its answers is cut off after this long.
+_READ_DEADLINE_S = 30.0
+
+#: Requests of one connection that may wait for the disk; then it is not read from.
+_PIPELINE = 128
+
+#: Requests of one connection in a row, before others get their turn.
+_TURN = 32
+
+#: Where asyncio is told that a peer reads too slowly.
+_OUTPUT_HIGH_BYTES = 256 * 1024
+
+#: What a frame may hold in memory without asking for a share of the budget.
+_SMALL_FRAME_BYTES = 64 * 1024
+
+
+class ServerLimits(NamedTuple):
+    """From the configuration; sizes in bytes."""
+
+    max_value_bytes: int
+    max_connections: int
+    max_inflight_bytes: int
+
+    @property
+    def max_frame_bytes(self) -> int:
+        return self.max_value_bytes + FRAME_OVERHEAD_BYTES
+
+
+class Server:
+    """All connections, and what they share."""
+
+    def __init__(self, service: Service, limits: ServerLimits, store_id: str) -> None:
+        self.service = service
+        self.limits = limits
+        self.connections: set[Connection] = set()
+        self.stopping = False
+        self.welcome = m.Welcome(
+            m.PROTOCOL_VERSION,
+            store_id,
+            m.Limits(limits.max_value_bytes, limits.max_frame_bytes),
+            f"assetstored/{__version__}",
+        )
+        self._input_bytes = 0
+        self._waiting: deque[Connection] = deque()
+
+    def connect(self) -> Connection:
+        """The protocol for a new connection (asyncio's protocol factory)."""
+        return Connection(self)
+
+    def check_deadlines(self) -> None:
+        """Cut off peers that are too slow; called every second."""
+        now = time.monotonic()
+        for connection in list(self.connections):
+            connection.check_deadline(now)
+
+    def stop(self) -> None:
+        """Take no more requests; what is in hand is still answered."""
+        self.stopping = True
+        for connection in list(self.connections):
+            connection.stop()
+
+    def abort(self) -> None:
+        """Cut all connections without another answer: nobody knows what happened."""
+        self.stopping = True
+        for connection in list(self.connections):
+            connection.cut(None)
+
+    def output_bytes(self) -> int:
+        """Answers that peers have not taken yet."""
+        return sum(connection.output_bytes() for connection in self.connections if connection.slow)
+
+    def reserve(self, connection: Connection, size: int) -> bool:
+        """Room for a large frame; if there is none, the connection is woken when there is."""
+        if self._input_bytes and self._input_bytes + size > self.limits.max_inflight_bytes:
+            self._waiting.append(connection)
+            return False
+        self._input_bytes += size
+        return True
+
+    def release(self, size: int) -> None:
+        """Give back what reserve gave, and let those that wait for it try again."""
+        self._input_bytes -= size
+        waiting, self._waiting = self._waiting, deque()
+        for connection in waiting:
+            connection.retry()
+
+
+class Connection(asyncio.Protocol):
+    """One peer: its frames, what it has in hand, and its deadlines."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._frames = FrameReader(MAX_HELLO_BYTES)
+        self._caller: Caller | None = None
+        self._in_hand = 0
+        self._reserved = 0
+        self._scheduled = False
+        self._reading = True
+        self._closing = False
+        self._eof = False
+        self.slow = False
+        self._deadline: float | None = time.monotonic() + HELLO_DEADLINE_S
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        server = self._server
+        transport.set_write_buffer_limits(high=_OUTPUT_HIGH_BYTES)
+        if server.stopping:
+            self._refuse("busy", "the daemon is stopping; try again")
+        elif len(server.connections) >= server.limits.max_connections:
+            self._refuse(
+                "busy",
+                f"{len(server.connections):,} connections are open, the limit is "
+                f"{server.limits.max_connections:,} (max_connections); try again",
+            )
+        else:
+            server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        self._server.connections.discard(self)
+        self._release()
+
+    def data_received(self, data: bytes) -> None:
+        self._frames.feed(data)
+        if not self._scheduled:
+            self._process()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more; it still gets the answers to what it has asked."""
+        self._eof = True
+        return bool(self._in_hand or self._scheduled or self.slow)
+
+    def pause_writing(self) -> None:
+        self.slow = True
+        self._deadline = time.monotonic() + _READ_DEADLINE_S
+        if self._server.output_bytes() > self._server.limits.max_inflight_bytes:
+            self.cut("it does not read its answers, and there are too many of its kind")
+        self._pace()
+
+    def resume_writing(self) -> None:
+        self.slow = False
+        self._deadline = None
+        self._pace()
+        self._process()
+
+    # --- what the server asks
+
+    def check_deadline(self, now: float) -> None:
+        """Cut the connection if the peer is too slow with a hello, a frame, or reading."""
+        if self._deadline is not None and now > self._deadline:
+            self.cut(
+                "it does not read its answers"
+                if self.slow
+                else "it began a frame and did not end it"
+                if self._caller
+                else "it said no hello"
+            )
+
+    def stop(self) -> None:
+        """Answer what is in hand, then close."""
+        self._closing = True
+        self._pace()
+        if not self._in_hand:
+            self._transport.close()
+
+    def cut(self, reason: str | None) -> None:
+        """Close at once. What was not sent is not sent."""
+        if reason is not None and not self._transport.is_closing():
+            pid = self._caller.peer.pid if self._caller else "unknown"
+            _log.warning("cut off a connection (pid %s): %s", pid, reason)
+        self._closing = True
+        self._transport.abort()
+
+    def retry(self) -> None:
+        """There may be room for the frame that waits."""
+        self._loop.call_soon(self._process)
+
+    def output_bytes(self) -> int:
+        """Answers that the peer has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    # --- frames
+
+    def _process(self) -> None:
+        self._scheduled = False
+        try:
+            for _ in range(_TURN):
+                if self._closing or self.slow or self._in_hand >= _PIPELINE:
+                    break
+                payload = self._frames.next()
+                if payload is None:
+                    self._await_frame()
+                    break
+                self._deadline = None
+                self._release()
+                self._take(payload)
+            else:
+                # Others first; what is left of this one's frames comes next turn.
+                self._scheduled = True
+                self._loop.call_soon(self._process)
+        except ProtocolError as exc:
+            self._refuse("protocol_error", str(exc))
+        if self._eof and not (self._in_hand or self._scheduled or self.slow):
+            self._transport.close()
+        self._pace()
+
+    def _await_frame(self) -> None:
+        """A frame has begun and its end is not here: see that it comes, and that it fits."""
+        if self._deadline is not None or not self._frames.pending_bytes:
+            return
+        size = self._frames.expected_bytes
+        self._deadline = time.monotonic() + _FRAME_DEADLINE_S + size / _FRAME_BYTES_PER_S
+        if size > _SMALL_FRAME_BYTES and not self._reserved:
+            if self._server.reserve(self, size):
+                self._reserved = size
+            else:
+                self._deadline = None
+
+    def _take(self, payload: bytes) -> None:
+        if self._caller is None:
+            self._greet(m.decode_hello(payload))
+            return
+        self._in_hand += 1
+        self._server.service.handle(m.decode_request(payload), self._caller, self._answer)
+
+    def _greet(self, hello: m.Hello) -> None:
+        if hello.version != m.PROTOCOL_VERSION:
+            raise ProtocolError(
+                f"this daemon speaks version {m.PROTOCOL_VERSION} of the protocol, "
+                f"the client version {hello.version}; update the older of the two"
+            )
+        try:
+            hello.writer.check()
+        except InvalidRequest as exc:
+            self._refuse(exc.code, str(exc))
+            return
+        peer = peer_of(self._transport.get_extra_info("socket"))
+        self._caller = Caller(peer, recorded(hello.writer, peer))
+        self._frames.max_frame_bytes = self._server.limits.max_frame_bytes
+        self._send(self._server.welcome)
+
+    def _answer(self, answer: object) -> None:
+        self._in_hand -= 1
+        self._send(answer)
+        if self._closing:
+            if not self._in_hand:
+                self._transport.close()
+        elif not self._scheduled and (self._eof or self._in_hand == _PIPELINE - 1):
+            self._scheduled = True
+            self._loop.call_soon(self._process)
+
+    def _refuse(self, code: str, message: str) -> None:
+        """Say why, and close: there is no next frame on this connection."""
+        self._send(m.Failed(0, code, message, None))
+        self._closing = True
+        self._transport.close()
+
+    def _send(self, message: object) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(frame(m.encode(message)))
+
+    def _pace(self) -> None:
+        """Read from the peer only what can be worked on."""
+        if self._transport.is_closing():
+            return
+        wants_room = (
+            self._frames.pending_bytes > HEADER_BYTES
+            and not self._reserved
+            and self._frames.expected_bytes > _SMALL_FRAME_BYTES
+            and self._caller is not None
+        )
+        reading = not (
+            self._closing
+            or self.slow
+            or self._scheduled
+            or self._in_hand >= _PIPELINE
+            or wants_room
+        )
+        if reading != self._reading:
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _release(self) -> None:
+        if self._reserved:
+            reserved, self._reserved = self._reserved, 0
+            self._server.release(reserved)

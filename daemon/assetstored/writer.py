@@ -1,0 +1,257 @@
+"""The writer process: the only one that changes the store.
+
+It reads a batch from its socket, makes it one transaction, syncs it, answers, and reads the next.
+While it syncs, the next batch gathers in the serving process: that is the group commit.
+It ends when its socket does, after the batch in hand; so it never outlives its daemon for long,
+and the lock of the data directory, which it inherited, is free only when it is gone.
+
+Rule: no asyncio, no names of assets, nothing of clients.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from uuid import uuid4
+
+from assetstore.errors import Damaged, Refused, ServerFault, StoreFull
+from assetstore.framing import FrameReader, frame
+from assetstored import datadir, engine, jobs
+from assetstored.apply import Changes, now_us
+from assetstored.stores import StoreHandles
+from assetstored.tables import FORMAT, META, Counters, Identity, Tables, read_row, write_row
+
+#: Frames between the two processes: a batch and one more of the largest values.
+MAX_BATCH_FRAME_BYTES = 1 << 30
+
+
+#: A reader that died lets the file grow with every commit until its slot is freed.
+_CHECK_READERS_S = 30.0
+
+_log = logging.getLogger("assetstored.writer")
+
+
+class FatalFailure(Exception):
+    """It is not known what is on disk: nothing may be acknowledged any more."""
+
+
+class StoreOfWriter:
+    """The environment open for writing, and what is remembered between transactions.
+
+    One thread, one transaction at a time. After FatalFailure it must not be used again.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._path = str(data_dir)
+        self.identity = self._open_first()
+
+    def close(self) -> None:
+        """Close the environment; nothing is pending between transactions."""
+        self._env.close()
+
+    def run(self, batch: list[jobs.AnyJob]) -> jobs.Committed:
+        """Do the jobs; when this returns, all that was done is on disk.
+
+        One transaction for all of them; if it fails for another reason than the device, each by
+        itself, so that one job's failure is not another's. Raises FatalFailure.
+        """
+        try:
+            return self._transact(batch)
+        except _Failed as exc:
+            if len(batch) == 1:
+                return jobs.Committed([_result_of(exc.refusal)], catalog_changed=False)
+        alone = [self.run([job]) for job in batch]
+        return jobs.Committed(
+            [result for committed in alone for result in committed.results],
+            any(committed.catalog_changed for committed in alone),
+        )
+
+    def check_readers(self) -> int:
+        """Free the slots of readers that died; their snapshots pin pages. Returns how many."""
+        stale: int = self._env.reader_check()
+        if stale:
+            _log.warning("freed %d slots of readers that died with an open transaction", stale)
+        return stale
+
+    def _transact(self, batch: list[jobs.AnyJob]) -> jobs.Committed:
+        """One transaction; raises _Failed if nothing of it happened, FatalFailure if it is open."""
+        if len(self._handles) > engine.WRITER_HANDLES:
+            self._reopen()
+        try:
+            txn = self._env.begin(write=True)
+        except engine.EngineError as exc:
+            raise FatalFailure(f"no transaction can be begun: {exc}") from exc
+        try:
+            changes = Changes(txn, self._tables, self._handles, self._counters)
+            results = [_attempt(changes, job) for job in batch]
+            changes.finish()
+        except Exception as exc:
+            txn.abort()
+            self._handles.aborted()
+            raise _Failed(self._refusal_before_commit(exc, batch)) from exc
+        if not changes.changed:
+            txn.abort()
+            self._handles.aborted()
+            return jobs.Committed(results, catalog_changed=False)
+        try:
+            txn.commit()
+        except engine.EngineError as exc:
+            self._handles.aborted()
+            raise _Failed(self._refusal_after_commit(exc, batch)) from exc
+        self._handles.committed()
+        self._counters = changes.counters
+        return jobs.Committed(results, changes.catalog_changed)
+
+    def _refusal_before_commit(self, exc: Exception, batch: list[jobs.AnyJob]) -> Refused:
+        """Before the commit nothing of a transaction counts, whatever went wrong."""
+        if not isinstance(exc, engine.EngineError):
+            _log.error("a job failed: %r", batch[0] if len(batch) == 1 else "batch", exc_info=exc)
+            return ServerFault(f"a fault in the writer ({type(exc).__name__}); its log has more")
+        if self._failure_of(exc, batch) is engine.Failure.NO_ROOM:
+            return self._store_full(batch)
+        _log.error("LMDB failed before a commit: %s", exc)
+        return Damaged(
+            f"LMDB cannot read what this change builds on: {exc}; other assets are served. "
+            "Restore the data directory from a backup"
+        )
+
+    def _refusal_after_commit(self, exc: engine.EngineError, batch: list[jobs.AnyJob]) -> Refused:
+        """A commit that lacked room did not happen; of any other failure nothing is known."""
+        if self._failure_of(exc, batch) is engine.Failure.FATAL:
+            raise FatalFailure(f"commit failed: {exc}") from exc
+        try:
+            # A failed write of the meta page shows only now: then the commit may be on disk.
+            self._env.begin(write=True).abort()
+        except engine.EngineError as panic:
+            raise FatalFailure(f"commit failed: {exc}; {panic}") from panic
+        return self._store_full(batch)
+
+    def _failure_of(self, exc: engine.EngineError, batch: list[jobs.AnyJob]) -> engine.Failure:
+        return engine.failure_of(exc, self._path, _size_of(batch))
+
+    def _store_full(self, batch: list[jobs.AnyJob]) -> StoreFull:
+        free, needed = engine.free_bytes(self._path), max(_size_of(batch), 64 * 1024)
+        return StoreFull(
+            f"no room on the disk of {self._path}: {free:,} bytes are free, this write needs "
+            f"about {needed:,}; reads go on, and writes resume when there is room",
+            detail={"free_bytes": free, "needed_bytes": needed},
+        )
+
+    def _open_first(self) -> Identity:
+        marker = datadir.read_marker(self._data_dir)
+        if datadir.check_data_file(self._data_dir, marker):
+            problems = engine.verify(self._path)
+            if problems:
+                raise datadir.StartRefused(
+                    f"{self._data_dir / datadir.DATA_FILE} is damaged ({len(problems)} problems, "
+                    f"first: {problems[0]}); restore the data directory from a backup"
+                )
+        identity = self._open(Identity(FORMAT, uuid4().hex, now_us()) if marker is None else None)
+        datadir.check_identity(self._data_dir, marker, identity)
+        assert identity is not None
+        if marker is None:
+            datadir.write_marker(self._data_dir, identity)
+        return identity
+
+    def _open(self, new: Identity | None) -> Identity | None:
+        """Open the environment. A store without an identity gets ``new``, if given."""
+        try:
+            self._env = engine.open_for_writing(self._path)
+            with self._env.begin(write=True) as txn:
+                self._tables = Tables(self._env, txn, create=True)
+                identity = read_row(txn, self._tables, META, b"identity", Identity)
+                if identity is None and new is not None:
+                    write_row(txn, self._tables, META, b"identity", new)
+                    write_row(txn, self._tables, META, b"counters", Counters())
+                    identity = new
+                counters = read_row(txn, self._tables, META, b"counters", Counters)
+        except engine.EngineError as exc:
+            raise datadir.StartRefused(
+                f"LMDB cannot open {self._data_dir / datadir.DATA_FILE}: {exc}; "
+                "restore the data directory from a backup"
+            ) from exc
+        except Refused as exc:
+            raise datadir.StartRefused(str(exc)) from exc
+        self._counters = counters or Counters()
+        self._handles = StoreHandles(self._env)
+        return identity
+
+    def _reopen(self) -> None:
+        """Close and open the environment: the only way py-lmdb has to close handles."""
+        self._env.close()
+        try:
+            self._open(None)
+        except datadir.StartRefused as exc:
+            raise FatalFailure(str(exc)) from exc
+
+
+class _Failed(Exception):
+    """Nothing of the transaction happened."""
+
+    def __init__(self, refusal: Refused) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+def _size_of(batch: list[jobs.AnyJob]) -> int:
+    return sum(len(job.value) for job in batch if isinstance(job, jobs.Put))
+
+
+def _attempt(changes: Changes, job: jobs.AnyJob) -> jobs.Result:
+    try:
+        return jobs.Result(None, changes.apply(job))
+    except Refused as exc:
+        return _result_of(exc)
+
+
+def _result_of(exc: Refused) -> jobs.Result:
+    return jobs.Result(exc.code, exc.detail, str(exc))
+
+
+def run_writer(link: socket.socket, data_dir: Path) -> int:
+    """Serve batches from link until it ends; returns the exit status of the process."""
+    # A Ctrl-C at a terminal, and systemd's SIGTERM to the group, are for the serving process:
+    # it ends this one by closing the link, when all that waits is done.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # A client's disk-quota or file-size limit is an error to report, not a reason to die.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        store = StoreOfWriter(data_dir)
+    except datadir.StartRefused as exc:
+        _send(link, jobs.Refusing(str(exc)))
+        return os.EX_CONFIG
+    _send(link, jobs.Ready(store.identity.store_id))
+    reader = FrameReader(MAX_BATCH_FRAME_BYTES)
+    readers_checked = time.monotonic()
+    while True:
+        payload = reader.next()
+        if payload is None:
+            data = link.recv(1 << 20)
+            if not data:
+                store.close()
+                return os.EX_OK
+            reader.feed(data)
+            continue
+        batch = jobs.decode_batch(payload).jobs
+        try:
+            if time.monotonic() - readers_checked > _CHECK_READERS_S:
+                store.check_readers()
+                readers_checked = time.monotonic()
+            committed = store.run(batch) if batch else jobs.Committed([], catalog_changed=False)
+        except FatalFailure as exc:
+            _send(link, jobs.Broken(str(exc)))
+            return os.EX_IOERR
+        _send(link, committed)
+
+
+def _send(link: socket.socket, report: jobs.AnyReport) -> None:
+    try:
+        link.sendall(frame(jobs.encode(report)))
+    except BrokenPipeError:
+        pass  # the serving process is gone; the next read ends this one too
