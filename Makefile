@@ -54,8 +54,8 @@ test-system: $(STAMP) ## install into a booted systemd and watch it work; needs 
 build: $(STAMP) ## sdist and wheel into dist/
 	@$(BIN)/python -m build
 
-install-systemd: ## units, users and default configuration; DESTDIR is honoured
-	@DESTDIR='$(DESTDIR)' systemd/install.sh
+install-systemd: ## units, users and default configuration; heeds DESTDIR, PREFIX, BINDIR
+	@systemd/install.sh
 
 clean: ## back to a fresh clone; leaves ./var alone, for it holds data
 	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from examples.board import Board
-from examples.fleet import Daemon, Fleet
+from examples.fleet import Daemon, DaemonFailed, Fleet
 from examples.proof import ProofFailed, check, check_each_day_once
 from examples.weather_worker import Step, asset, read_days
 
@@ -114,7 +114,6 @@ class Demo:
         self._board.say(f"   kill -9 assetstored with {loaded}")
         killed_at = time.monotonic()
         pid = self._daemon.start()
-        # The client waits for the socket, as the workers do.
         watermarks = {year: client.store(asset(year)).get("watermark") for year in self._years}
         gone_s = time.monotonic() - killed_at
         for year, acknowledged in self._acknowledged.items():
@@ -208,9 +207,9 @@ def main() -> int:
     # For this client, the workers and the command line alike.
     os.environ["ASSETSTORE_SOCKET"] = str(daemon.socket)
     try:
-        with closing(daemon), assetstore.connect(timeout=15) as client:
+        with closing(daemon), assetstore.connect() as client:
             Demo(directory / "warehouse.sqlite", daemon, board, days).play(client)
-    except (ProofFailed, AssetStoreError) as exc:
+    except (ProofFailed, DaemonFailed, AssetStoreError) as exc:
         board.act(f"FAILED: {exc}")
         board.say(f"The end of the daemon's log:\n{daemon.last_lines()}")
         return 1

@@ -18,13 +18,19 @@ from pathlib import Path
 
 from examples.weather_worker import Step, load
 
-from assetstore import AssetStoreError
+import assetstore
+from assetstore import AssetStoreError, NotConnected, OutcomeUnknown
 
 #: The source is a file on this disk; a real one takes its time over ten days.
 _PACE_S = 0.04
 
-#: How long the daemon may take to stop in good order.
+#: How long the daemon may take to answer, and to stop in good order.
+_START_S = 15.0
 _STOP_S = 10.0
+
+
+class DaemonFailed(Exception):
+    """The daemon ended instead of answering."""
 
 
 class Daemon:
@@ -38,7 +44,7 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> int:
-        """Start it and return its process id. Clients need not wait: theirs do, for the socket."""
+        """Start it, and return its process id once it answers. Raises DaemonFailed."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -53,7 +59,19 @@ class Daemon:
                 # a systemd unit, a kill reaches all its processes.
                 start_new_session=True,
             )
-        return self._process.pid
+        deadline = time.monotonic() + _START_S
+        # A client waits for the socket by itself; here we also look whether it is worth waiting.
+        with assetstore.connect(self.socket, timeout=0.25) as client:
+            while True:
+                try:
+                    client.status()
+                    return self._process.pid
+                except (NotConnected, OutcomeUnknown) as exc:
+                    if self._process.poll() is not None:
+                        code = self._process.returncode
+                        raise DaemonFailed(f"assetstored ended with exit code {code}") from exc
+                    if time.monotonic() > deadline:
+                        raise
 
     def last_lines(self) -> str:
         """The end of its log."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.checkout import ROOT, name_of
 
 #: folder -> what its files may import, beside the standard library.
 ALLOWED = {
@@ -73,7 +71,7 @@ def all_imports(folder: str) -> list[Import]:
     found = [
         each
         for path in sorted((ROOT / folder).rglob("*.py"))
-        for each in imports_of(path.relative_to(ROOT).as_posix(), path.read_text())
+        for each in imports_of(name_of(path), path.read_text())
     ]
     assert found, f"{folder} holds no imports at all: the table of this test is out of date"
     return found

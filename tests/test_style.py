@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.checkout import ROOT, name_of, project_files
 
 MAX_LINES = 400
 
@@ -28,33 +24,15 @@ MACHINE_PATH = re.compile(r"(?<![\w.$}/-])/(?:work|root|tmp/w)/\w")
 PACKAGE_INDEX = re.compile(r"index-ur" + r"l|find-link" + r"s|pypi\.or" + r"g|pythonhoste" + r"d")
 
 
-def committed() -> list[Path]:
-    """The files of the project, without what is built, cached or data of `make run`."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("needs git and a clone, to know which files are the project's")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    names = listed.stdout.decode().split("\0")
-    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
-
-
 def python_files(*folders: str) -> list[Path]:
     found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
     assert found
     return found
 
 
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
 def lines_that_match(pattern: re.Pattern[str]) -> list[str]:
     found = []
-    for path in committed():
+    for path in project_files():
         try:
             lines = path.read_text().splitlines()
         except UnicodeDecodeError:

@@ -1,0 +1,33 @@
+"""The checkout that is tested: where it is, and which files are the project's.
+
+Rule: nothing is run here but git.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def name_of(path: Path) -> str:
+    """The path as the project writes it."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def project_files() -> list[Path]:
+    """The files of the project, without what is built, cached or data of `make run`."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs git and a clone, to know which files are the project's")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    names = listed.stdout.decode().split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]

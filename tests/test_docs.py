@@ -1,0 +1,175 @@
+"""What the documents say, held against what is there: commands, links, examples.
+
+Rule: an example is taken from the document as it stands there, never retyped here.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.checkout import ROOT, name_of, project_files
+
+#: Documents whose commands a user types.
+GUIDES = ["README.md", "CONTRIBUTING.md", "docs/operations.md"]
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The code blocks in that language, as they stand in the document."""
+    return [
+        text for name, text in _BLOCK.findall((ROOT / document).read_text()) if name == language
+    ]
+
+
+def commands(program: str) -> list[tuple[str, list[str]]]:
+    """Every line of every guide's shell blocks that runs this program: (document, arguments)."""
+    found = []
+    for document in GUIDES:
+        for block in blocks(document, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = [word for word in shlex.split(line, comments=True) if word != "sudo"]
+                for command in _split(words):
+                    while command and re.fullmatch(r"\w+=.*", command[0]):
+                        del command[0]
+                    if command and command[0].rpartition("/")[2] == program:
+                        found.append((document, command[1:]))
+    return found
+
+
+def _split(words: list[str]) -> Iterator[list[str]]:
+    command: list[str] = []
+    for word in words:
+        if word in ("&&", "||", "|", ";"):
+            yield command
+            command = []
+        else:
+            command.append(word)
+    yield command
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def anchors(document: Path) -> set[str]:
+    """The fragments that a link may point to, as they are made from headings."""
+    text = _BLOCK.sub("", document.read_text())
+    return {
+        re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        for heading in _HEADING.findall(text)
+    }
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("document", ["README.md"])
+def test_the_worker_example_has_ten_lines(document: str) -> None:
+    (worker,) = blocks(document, "python")
+
+    assert len(worker.splitlines()) == 10
+
+
+def test_every_make_command_shown_exists() -> None:
+    shown = {
+        word
+        for _, arguments in commands("make")
+        for word in arguments
+        if "=" not in word and not word.startswith("-")
+    }
+
+    assert shown
+    assert shown - make_targets() == set()
+
+
+def test_every_target_of_the_makefile_is_in_its_help() -> None:
+    listed = set(re.findall(r"make ([a-z-]+)", run("make", "help").stdout))
+
+    assert listed == make_targets()
+
+
+def _cli_help(words: list[str]) -> tuple[list[str], str]:
+    """The verb that these words begin with, and its help."""
+    for length in (2, 1):
+        verb = words[:length]
+        done = run(sys.executable, "-m", "assetstore_cli", *verb, "--help")
+        if done.returncode == 0 and f"assetstore {' '.join(verb)} " in done.stdout:
+            return verb, done.stdout
+    raise AssertionError(f"there is no `assetstore {' '.join(words)}`")
+
+
+def test_every_assetstore_command_shown_exists_with_its_options() -> None:
+    shown = commands("assetstore")
+    assert shown
+    for document, words in shown:
+        if words[0].startswith("-"):
+            continue
+        verb, text = _cli_help(words)
+        for option in [word.partition("=")[0] for word in words if word.startswith("--")]:
+            assert option in text, f"{document}: `assetstore {' '.join(verb)}` has no {option}"
+
+
+def test_every_option_of_the_daemon_that_is_shown_exists() -> None:
+    text = run(sys.executable, "-m", "assetstored", "--help").stdout
+    for document, words in commands("assetstored"):
+        for option in [word.partition("=")[0] for word in words if word.startswith("-")]:
+            assert option in text, f"{document}: assetstored has no {option}"
+
+
+def test_every_extra_shown_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    shown = {
+        extra
+        for _, words in commands("pip")
+        for word in words
+        for extra in re.findall(r"\[(.*)\]", word)
+    }
+
+    assert shown
+    for extras in shown:
+        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+
+
+def test_every_link_inside_the_project_leads_somewhere() -> None:
+    dead = []
+    for document in project_files():
+        if document.suffix != ".md":
+            continue
+        for link in _LINK.findall(_BLOCK.sub("", document.read_text())):
+            if "://" in link or link.startswith("mailto:"):
+                continue
+            path, _, fragment = link.partition("#")
+            target = (document.parent / path) if path else document
+            if not target.exists() or (fragment and fragment not in anchors(target)):
+                dead.append(f"{name_of(document)}: {link}")
+
+    assert dead == []
+
+
+def test_the_changelog_speaks_of_the_version_at_hand() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+
+    assert "\n## [Unreleased]\n" in changelog
+    assert version in changelog
+
+
+def test_the_style_guide_is_one_page() -> None:
+    assert len((ROOT / "docs/style.md").read_text().splitlines()) <= 100
