@@ -14,6 +14,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the project and its tools in it
+	@echo '$(VENV) is ready. What there is: make help'
 
 # pip first: the one that comes with Python 3.11 does not know --group.
 $(STAMP): pyproject.toml
