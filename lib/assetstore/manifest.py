@@ -23,6 +23,7 @@ from msgspec import UnsetType
 from assetstore.errors import InvalidRequest
 from assetstore.limits import MAX_NAME_CHARS, check_name, check_uri
 from assetstore.manifest_text import (
+    MAX_MANIFEST_ASSETS,
     VERSION,
     Item,
     ManifestInvalid,
@@ -48,9 +49,6 @@ __all__ = [
 
 #: 100,000 assets are 4 to 10 MB. Whatever is longer than this is some other file.
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
-
-#: Ten times what the store is planned for: 64 MiB of tiny names would be 16 million assets.
-MAX_MANIFEST_ASSETS = 1_000_000
 
 #: A manifest that deactivates fewer assets than this is never held: a change so small
 #: is more likely meant than not, and waits in the trash for its grace anyway.

@@ -27,6 +27,12 @@ from assetstore.position import (
 #: The one version of the file's shape so far.
 VERSION = 1
 
+#: Ten times what the store is planned for: 64 MiB of tiny names would be 16 million assets.
+MAX_MANIFEST_ASSETS = 1_000_000
+
+#: An asset is six strings at most, with the names of its fields.
+_MAX_STRINGS = 6 * MAX_MANIFEST_ASSETS + 3
+
 
 class ManifestInvalid(AssetStoreError):  # noqa: N818 - named for the fate, as in errors.py
     """The file is no manifest, so nothing of it counts.
@@ -148,6 +154,9 @@ class JsonSource(Source):
     empty_on_purpose = '"allow_empty": true'
 
     def decode(self) -> Document:
+        # Millions of strings are refused before there is memory for each of them.
+        if b"\\" not in self.data and self.data.count(b'"') > 2 * _MAX_STRINGS:
+            raise self.invalid(f"lists more than {MAX_MANIFEST_ASSETS:,} assets, the limit")
         try:
             return msgspec.json.decode(self.data, type=Document)
         except msgspec.ValidationError as exc:
