@@ -213,8 +213,9 @@ def _never_committed(head: bytes) -> bool:
             continue
         if at not in (0, 4096) or len(sector) < 152:
             return False
-        magic, transaction = *struct.unpack_from("<I", sector, 16), *struct.unpack_from(
-            "<Q", sector, 144
+        magic, transaction = (
+            *struct.unpack_from("<I", sector, 16),
+            *struct.unpack_from("<Q", sector, 144),
         )
         if magic != _LMDB_MAGIC or transaction != 0:
             return False
@@ -254,7 +255,8 @@ def check_identity(data_dir: Path, marker: Identity | None, found: Identity | No
     """Compare what the marker says with what the opened store says of itself."""
     if found is None and marker is not None:
         raise StartRefused(
-            f"{data_dir / DATA_FILE} holds no store, and store {marker.store_id} was here; {_RESTORE}"
+            f"{data_dir / DATA_FILE} holds no store, and store {marker.store_id} was here; "
+            f"{_RESTORE}"
         )
     if found is not None and found.format != FORMAT:
         raise StartRefused(

@@ -31,8 +31,9 @@ import lmdb
 from lmdb import verify as _verify
 
 Environment: TypeAlias = lmdb.Environment
-Transaction: TypeAlias = lmdb.Transaction[bytes]
-Cursor: TypeAlias = lmdb.Cursor[bytes]
+# Only their stubs know that they are generic.
+Transaction: TypeAlias = "lmdb.Transaction[bytes]"
+Cursor: TypeAlias = "lmdb.Cursor[bytes]"
 Database: TypeAlias = lmdb._Database
 EngineError = lmdb.Error
 NotFoundError = lmdb.NotFoundError
@@ -91,14 +92,21 @@ def open_for_reading(path: str) -> Environment:
     )
 
 
-def open_database(env: Environment, txn: Transaction, name: bytes, *, create: bool) -> Database:
-    """The handle of a named database; raises NotFoundError if it is not there."""
+def open_database(
+    env: Environment, txn: Transaction | None, name: bytes, *, create: bool
+) -> Database:
+    """The handle of a named database; raises NotFoundError if it is not there.
+
+    Opened in a read transaction it dies with it, even with its commit (py-lmdb 3.0); in a write
+    transaction it lasts if that is committed; in none, it lasts.
+    """
     return env.open_db(name, txn=txn, create=create)
 
 
 def verify(path: str) -> list[str]:
     """Problems in the structure of the file in directory path; reads it without opening it."""
-    return _verify.verify(path)
+    problems: list[str] = _verify.verify(path)  # type: ignore[no-untyped-call]
+    return problems
 
 
 class Failure(Enum):

@@ -19,7 +19,7 @@ class Job(msgspec.Struct, frozen=True, array_like=True):
     """One request's change. All of it happens, or nothing."""
 
 
-class Put(Job, tag="put"):
+class Put(Job, frozen=True, tag="put"):
     """Result: the revision. ``writer`` is an encoded RecordedWriter."""
 
     asset_id: int
@@ -28,7 +28,7 @@ class Put(Job, tag="put"):
     writer: msgspec.Raw
 
 
-class Remove(Job, tag="remove"):
+class Remove(Job, frozen=True, tag="remove"):
     """Result: whether the key was there."""
 
     asset_id: int
@@ -36,33 +36,33 @@ class Remove(Job, tag="remove"):
     writer: msgspec.Raw
 
 
-class Empty(Job, tag="empty"):
+class Empty(Job, frozen=True, tag="empty"):
     """Clear a store. Result: how many entries went to the trash."""
 
     asset_id: int
     writer: msgspec.Raw
 
 
-class ApplySlice(Job, tag="apply_slice"):
+class ApplySlice(Job, frozen=True, tag="apply_slice"):
     """A part of a manifest. Result: None."""
 
     slice: Slice
 
 
-class FinishManifest(Job, tag="finish_manifest"):
+class FinishManifest(Job, frozen=True, tag="finish_manifest"):
     """All slices of this manifest are applied. Result: None."""
 
     digest: str
     path: str
 
 
-class Restore(Job, tag="restore"):
+class Restore(Job, frozen=True, tag="restore"):
     """Result: (name, uri, entries that are back)."""
 
     trash_id: int
 
 
-class Relink(Job, tag="relink"):
+class Relink(Job, frozen=True, tag="relink"):
     """Give the store of one asset to another. Result: how many entries moved."""
 
     source_id: int
@@ -70,13 +70,13 @@ class Relink(Job, tag="relink"):
     replace: bool
 
 
-class Condemn(Job, tag="condemn"):
+class Condemn(Job, frozen=True, tag="condemn"):
     """Take stores off the way back; DropSlice removes them. Result: how many."""
 
     trash_ids: list[int]
 
 
-class DropSlice(Job, tag="drop_slice"):
+class DropSlice(Job, frozen=True, tag="drop_slice"):
     """Remove a few milliseconds' worth of a condemned store.
 
     Result: whether anything is left to drop.
@@ -86,15 +86,7 @@ class DropSlice(Job, tag="drop_slice"):
 
 
 AnyJob: TypeAlias = (
-    Put
-    | Remove
-    | Empty
-    | ApplySlice
-    | FinishManifest
-    | Restore
-    | Relink
-    | Condemn
-    | DropSlice
+    Put | Remove | Empty | ApplySlice | FinishManifest | Restore | Relink | Condemn | DropSlice
 )
 
 

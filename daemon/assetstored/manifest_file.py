@@ -34,13 +34,13 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 Signature: TypeAlias = tuple[int, ...] | None
 
 
-class ManifestMissing(AssetStoreError):  # noqa: N818 - named for the fate, as in errors.py
+class ManifestMissing(AssetStoreError):
     """There is nothing at the path."""
 
     state: ClassVar[Literal["missing"]] = "missing"
 
 
-class ManifestUnreadable(AssetStoreError):  # noqa: N818
+class ManifestUnreadable(AssetStoreError):
     """Something is at the path, and it is no file, or not ours to read, or does not stand still."""
 
     state: ClassVar[Literal["unreadable"]] = "unreadable"

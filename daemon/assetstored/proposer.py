@@ -34,7 +34,7 @@ _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_", "LD_LIBRARY_PATH", "PYTHON", "TMP
 _T = TypeVar("_T")
 
 
-class ProposalFailed(AssetStoreError):  # noqa: N818 - named for the fate, as in errors.py
+class ProposalFailed(AssetStoreError):
     """There is no verdict, so nothing changes. The manifest itself may be fine."""
 
     state: ClassVar[Literal["unreadable"]] = "unreadable"

@@ -54,8 +54,7 @@ class Reader:
 
     def __init__(self, data_dir: str) -> None:
         self._env = engine.open_for_reading(data_dir)
-        with self._env.begin() as txn:
-            self._tables = Tables(self._env, txn, create=False)
+        self._tables = Tables(self._env, None, create=False)
         self._txn: engine.Transaction | None = None
         self._stores: dict[int, engine.Database] = {}
         self._resolved: dict[AssetRef, Resolved] = {}
@@ -205,7 +204,9 @@ class Reader:
                 stored_key = cursor.key()
                 if keys.in_cluster(stored_key):
                     cluster, found = self._read_cluster(cursor, ref, store_id)
-                    wanted = (pair for pair in cluster if pair[0].startswith(first) and pair[0] > low)
+                    wanted = (
+                        pair for pair in cluster if pair[0].startswith(first) and pair[0] > low
+                    )
                     for key, stored_key in heapq.nsmallest(limit, wanted):
                         record = self._txn_now().get(stored_key, b"", db=store) if values else b""
                         yield key, stored_key, record

@@ -11,11 +11,11 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from assetstore import __version__
 from assetstore import messages as m
 from assetstore.errors import InvalidRequest, ProtocolError
 from assetstore.framing import HEADER_BYTES, FrameReader, frame
 from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_HELLO_BYTES
+from assetstore.version import VERSION
 from assetstored.peers import peer_of, recorded
 from assetstored.service import Caller, Service
 
@@ -64,11 +64,12 @@ class Server:
         self.limits = limits
         self.connections: set[Connection] = set()
         self.stopping = False
+        self.all_gone = asyncio.Event()
         self.welcome = m.Welcome(
             m.PROTOCOL_VERSION,
             store_id,
             m.Limits(limits.max_value_bytes, limits.max_frame_bytes),
-            f"assetstored/{__version__}",
+            f"assetstored/{VERSION}",
         )
         self._input_bytes = 0
         self._waiting: deque[Connection] = deque()
@@ -86,6 +87,8 @@ class Server:
     def stop(self) -> None:
         """Take no more requests; what is in hand is still answered."""
         self.stopping = True
+        if not self.connections:
+            self.all_gone.set()
         for connection in list(self.connections):
             connection.stop()
 
@@ -140,7 +143,7 @@ class Connection(asyncio.Protocol):
         server = self._server
         transport.set_write_buffer_limits(high=_OUTPUT_HIGH_BYTES)
         if server.stopping:
-            self._refuse("busy", "the daemon is stopping; try again")
+            self._say_goodbye()
         elif len(server.connections) >= server.limits.max_connections:
             self._refuse(
                 "busy",
@@ -154,6 +157,8 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._server.connections.discard(self)
         self._release()
+        if self._server.stopping and not self._server.connections:
+            self._server.all_gone.set()
 
     def data_received(self, data: bytes) -> None:
         self._frames.feed(data)
@@ -192,11 +197,15 @@ class Connection(asyncio.Protocol):
             )
 
     def stop(self) -> None:
-        """Answer what is in hand, then close."""
+        """Answer what is in hand, take nothing more, say so, and close."""
         self._closing = True
         self._pace()
         if not self._in_hand:
-            self._transport.close()
+            self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        # A client that gets this for an answer knows that its request was not carried out.
+        self._refuse("busy", "the daemon is stopping; nothing changed, try again")
 
     def cut(self, reason: str | None) -> None:
         """Close at once. What was not sent is not sent."""
@@ -278,8 +287,8 @@ class Connection(asyncio.Protocol):
         self._in_hand -= 1
         self._send(answer)
         if self._closing:
-            if not self._in_hand:
-                self._transport.close()
+            if not self._in_hand and self._server.stopping:
+                self._say_goodbye()
         elif not self._scheduled and (self._eof or self._in_hand == _PIPELINE - 1):
             self._scheduled = True
             self._loop.call_soon(self._process)

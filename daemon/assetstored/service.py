@@ -12,32 +12,40 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
 from assetstore import messages as m
 from assetstore.errors import AssetStoreError, Forbidden, Refused, ServerFault
-from assetstore.limits import MAX_PAGE_ITEMS, check_key, check_name, check_prefix, check_uri
-from assetstore.limits import check_value_size
+from assetstore.limits import (
+    MAX_PAGE_ITEMS,
+    check_key,
+    check_name,
+    check_prefix,
+    check_uri,
+    check_value_size,
+)
 from assetstore.values import check_json
 from assetstored import jobs
 from assetstored.commits import CommitQueue
+from assetstored.manifest_keeper import ManifestKeeper
 from assetstored.peers import Peer
 from assetstored.reader import Reader
+from assetstored.sweeper import Sweeper
 
 _log = logging.getLogger("assetstored.service")
 
 Answer = Callable[[object], None]
 
 
-class FoundRaw(m.Answer, tag="found"):
+class FoundRaw(m.Answer, frozen=True, tag="found"):
     """messages.Found with an entry that is encoded already."""
 
     entry: msgspec.Raw
 
 
-class ItemPageRaw(m.Answer, tag="item_page"):
+class ItemPageRaw(m.Answer, frozen=True, tag="item_page"):
     """messages.ItemPage with entries that are encoded already."""
 
     items: list[tuple[str, msgspec.Raw]]
@@ -51,17 +59,6 @@ class Caller(NamedTuple):
     writer: msgspec.Raw
 
 
-class Operations(Protocol):
-    """What the service needs of the rest of the daemon for operators' requests."""
-
-    def report(self) -> dict[str, Any]: ...
-    async def reload_manifest(self) -> None: ...
-    async def accept_manifest(self, digest: str) -> None: ...
-    async def purge(self, trash_ids: list[int]) -> int: ...
-    def due(self) -> list[m.TrashInfo]: ...
-    async def sweep(self) -> list[m.TrashInfo]: ...
-
-
 class Service:
     """Answers requests. One thread: that of the event loop."""
 
@@ -69,15 +66,19 @@ class Service:
         self,
         reader: Reader,
         queue: CommitQueue,
-        operations: Operations,
+        keeper: ManifestKeeper,
+        sweeper: Sweeper,
         *,
+        report: Callable[[], dict[str, Any]],
         max_value_bytes: int,
         grace_us: int,
         spawn: Callable[[Awaitable[None]], None],
     ) -> None:
         self._reader = reader
         self._queue = queue
-        self._operations = operations
+        self._keeper = keeper
+        self._sweeper = sweeper
+        self._report = report
         self._max_value_bytes = max_value_bytes
         self._grace_us = grace_us
         self._spawn = spawn
@@ -126,7 +127,7 @@ class Service:
             case m.ListTrash(id, _, after_id, limit):
                 answer(m.TrashPage(id, *reader.trash(after_id, limit, self._grace_us)))
             case m.Status(id):
-                answer(m.StatusReport(id, self._operations.report()))
+                answer(m.StatusReport(id, self._report()))
             case _:
                 self._administrate(request, caller, answer)
 
@@ -149,11 +150,9 @@ class Service:
                 _check_admin(caller, "purge the trash")
                 self._later(request, answer, self._purge(id, trash_ids))
             case m.Sweep(id, _, dry_run):
-                if dry_run:
-                    answer(m.TrashPage(id, self._operations.due(), None))
-                else:
+                if not dry_run:
                     _check_admin(caller, "sweep")
-                    self._later(request, answer, self._sweep(id))
+                self._later(request, answer, self._sweep(id, dry_run))
             case m.Move(_, _, source, target, replace):
                 _check_admin(caller, "move a store")
                 source_found = self._reader.find(_checked(source))
@@ -193,18 +192,19 @@ class Service:
         self._spawn(run())
 
     async def _reload(self, id: int) -> object:
-        await self._operations.reload_manifest()
-        return m.StatusReport(id, self._operations.report())
+        await self._keeper.check()
+        return m.StatusReport(id, self._report())
 
     async def _accept(self, id: int, digest: str) -> object:
-        await self._operations.accept_manifest(digest)
-        return m.StatusReport(id, self._operations.report())
+        await self._keeper.accept(digest)
+        return m.StatusReport(id, self._report())
 
     async def _purge(self, id: int, trash_ids: list[int]) -> object:
-        return m.Purged(id, await self._operations.purge(trash_ids))
+        return m.Purged(id, await self._sweeper.purge(trash_ids))
 
-    async def _sweep(self, id: int) -> object:
-        return m.TrashPage(id, await self._operations.sweep(), None)
+    async def _sweep(self, id: int, dry_run: bool) -> object:
+        stores = await (self._sweeper.due() if dry_run else self._sweeper.sweep())
+        return m.TrashPage(id, stores[:MAX_PAGE_ITEMS], None)
 
     def _identity(self, ref: m.AssetRef) -> m.AssetRef | None:
         found = self._reader.find(_checked(ref))

@@ -90,9 +90,7 @@ class StoreWriter:
     def flush(self) -> None:
         """Hand all changes to LMDB; still part of the transaction."""
         for store_id, changes in self._changes.items():
-            database = self._handles.get(
-                self._txn, store_id, create=store_id in self._created
-            )
+            database = self._handles.get(self._txn, store_id, create=store_id in self._created)
             for key, record in sorted(changes.items()):
                 if record is None:
                     self._txn.delete(key, db=database)

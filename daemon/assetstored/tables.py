@@ -36,7 +36,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     """Stored as a msgpack array of its fields."""
 
 
-class Identity(Row):
+class Identity(Row, frozen=True):
     """Which store this is. ``created_at`` in microseconds since 1970."""
 
     format: int
@@ -54,7 +54,7 @@ class Counters(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     active: int = 0
 
 
-class AcceptedManifest(Row):
+class AcceptedManifest(Row, frozen=True):
     """The manifest whose assets the catalog shows as active."""
 
     digest: str
@@ -63,7 +63,7 @@ class AcceptedManifest(Row):
     assets: int
 
 
-class CatalogRow(Row):
+class CatalogRow(Row, frozen=True):
     """``store_id`` and ``trash_id`` are 0 where there is none: a store is made by the first write,
     and is in the trash while its asset is inactive. ``since``: when the state began."""
 
@@ -76,7 +76,7 @@ class CatalogRow(Row):
     trash_id: int
 
 
-class TrashRow(Row):
+class TrashRow(Row, frozen=True):
     """``dropping``: past the way back; its entries are being removed, slice by slice."""
 
     asset_id: int
@@ -95,9 +95,12 @@ _DECODERS: dict[type, msgspec.msgpack.Decoder] = {  # type: ignore[type-arg]
 
 
 class Tables:
-    """The handles of the tables. They are never dropped, so they last as long as the environment."""
+    """The handles of the tables, which are never dropped: they last as long as the environment.
 
-    def __init__(self, env: Environment, txn: Transaction, *, create: bool) -> None:
+    Opened in a write transaction, which must be committed, or in none while no other is open.
+    """
+
+    def __init__(self, env: Environment, txn: Transaction | None, *, create: bool) -> None:
         self.meta = open_database(env, txn, META, create=create)
         self.catalog = open_database(env, txn, CATALOG, create=create)
         self.names = open_database(env, txn, NAMES, create=create)

@@ -10,6 +10,7 @@ Rule: no asyncio, no names of assets, nothing of clients.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -44,6 +45,11 @@ class StoreOfWriter:
 
     One thread, one transaction at a time. After FatalFailure it must not be used again.
     """
+
+    _env: engine.Environment
+    _tables: Tables
+    _handles: StoreHandles
+    _counters: Counters
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -251,7 +257,6 @@ def run_writer(link: socket.socket, data_dir: Path) -> int:
 
 
 def _send(link: socket.socket, report: jobs.AnyReport) -> None:
-    try:
+    # If the serving process is gone, the next read ends this one too.
+    with contextlib.suppress(BrokenPipeError):
         link.sendall(frame(jobs.encode(report)))
-    except BrokenPipeError:
-        pass  # the serving process is gone; the next read ends this one too

@@ -57,7 +57,9 @@ def check_key(key: object) -> str:
 
 def check_prefix(prefix: object, what: str = "prefix") -> str:
     """Return prefix, which unlike a key may be empty, or raise as check_key does."""
-    return "" if prefix == "" and isinstance(prefix, str) else _check_text(prefix, what, MAX_KEY_CHARS)
+    return (
+        "" if prefix == "" and isinstance(prefix, str) else _check_text(prefix, what, MAX_KEY_CHARS)
+    )
 
 
 def check_value_size(size_bytes: int, max_value_bytes: int) -> None:

@@ -10,12 +10,14 @@ Rule: no sockets and no store here. A field's limit lives in limits.py.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
 from assetstore.entries import RecordedWriter, Writer
 from assetstore.errors import ProtocolError
+
+T = TypeVar("T")
 
 PROTOCOL_VERSION = 1
 
@@ -31,21 +33,21 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 # --- parts of messages
 
 
-class AssetRef(Message):
+class AssetRef(Message, frozen=True):
     """Names an asset: by name, by uri, or exactly, by both. One of them at least is there."""
 
     name: str | None = None
     uri: str | None = None
 
 
-class Limits(Message):
+class Limits(Message, frozen=True):
     """What this daemon accepts."""
 
     max_value_bytes: int
     max_frame_bytes: int
 
 
-class WireEntry(Message):
+class WireEntry(Message, frozen=True):
     """An entry without its key. ``updated_at`` is in microseconds since 1970, ``value`` JSON."""
 
     revision: int
@@ -54,7 +56,7 @@ class WireEntry(Message):
     value: bytes
 
 
-class AssetInfo(Message):
+class AssetInfo(Message, frozen=True):
     """One line of the catalog. ``entries`` is None for an inactive asset without a store.
 
     ``state``: "active"; "inactive", its store waits in the trash or it never had one;
@@ -70,7 +72,7 @@ class AssetInfo(Message):
     entries: int
 
 
-class TrashInfo(Message):
+class TrashInfo(Message, frozen=True):
     """One store in the trash. ``drops_at`` is when grace ends, in microseconds since 1970."""
 
     id: int
@@ -86,7 +88,7 @@ class TrashInfo(Message):
 # --- the first exchange
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, frozen=True, tag="hello"):
     """The first frame on a connection, from the client."""
 
     version: int
@@ -94,7 +96,7 @@ class Hello(Message, tag="hello"):
     client: str
 
 
-class Welcome(Message, tag="welcome"):
+class Welcome(Message, frozen=True, tag="welcome"):
     """The answer to a hello."""
 
     version: int
@@ -106,19 +108,19 @@ class Welcome(Message, tag="welcome"):
 # --- requests
 
 
-class Request(Message):
+class Request(Message, frozen=True):
     id: Counter
     timeout_ms: Counter | None
 
 
-class Get(Request, tag="get"):
+class Get(Request, frozen=True, tag="get"):
     """Answer: Found or Absent."""
 
     asset: AssetRef
     key: str
 
 
-class Set(Request, tag="set"):
+class Set(Request, frozen=True, tag="set"):
     """``value`` is JSON text, and not null. Answer: Written."""
 
     asset: AssetRef
@@ -126,20 +128,20 @@ class Set(Request, tag="set"):
     value: bytes
 
 
-class Delete(Request, tag="delete"):
+class Delete(Request, frozen=True, tag="delete"):
     """Answer: Deleted."""
 
     asset: AssetRef
     key: str
 
 
-class Clear(Request, tag="clear"):
+class Clear(Request, frozen=True, tag="clear"):
     """Answer: Cleared."""
 
     asset: AssetRef
 
 
-class Keys(Request, tag="keys"):
+class Keys(Request, frozen=True, tag="keys"):
     """Keys in byte order that begin with prefix and come after ``after``. Answer: KeyPage."""
 
     asset: AssetRef
@@ -148,7 +150,7 @@ class Keys(Request, tag="keys"):
     limit: Limit
 
 
-class Items(Request, tag="items"):
+class Items(Request, frozen=True, tag="items"):
     """As Keys, with the entries. Answer: ItemPage."""
 
     asset: AssetRef
@@ -157,7 +159,7 @@ class Items(Request, tag="items"):
     limit: Limit
 
 
-class Count(Request, tag="count"):
+class Count(Request, frozen=True, tag="count"):
     """Counts keys; a long count comes in parts. Answer: Counted."""
 
     asset: AssetRef
@@ -165,28 +167,28 @@ class Count(Request, tag="count"):
     after: str | None
 
 
-class Resolve(Request, tag="resolve"):
+class Resolve(Request, frozen=True, tag="resolve"):
     """Which asset does each reference name? Answer: Resolved."""
 
     assets: list[AssetRef]
 
 
-class Assets(Request, tag="assets"):
+class Assets(Request, frozen=True, tag="assets"):
     """The catalog, in the order in which assets became known. Answer: AssetPage."""
 
     after: Counter
     limit: Limit
 
 
-class Status(Request, tag="status"):
+class Status(Request, frozen=True, tag="status"):
     """Answer: StatusReport."""
 
 
-class ReloadManifest(Request, tag="reload_manifest"):
+class ReloadManifest(Request, frozen=True, tag="reload_manifest"):
     """Read the manifest file now; answered when its verdict is applied. Answer: StatusReport."""
 
 
-class AcceptManifest(Request, tag="accept_manifest"):
+class AcceptManifest(Request, frozen=True, tag="accept_manifest"):
     """Apply the manifest that is held, if it is still the one with this digest.
 
     Answer: StatusReport.
@@ -195,14 +197,14 @@ class AcceptManifest(Request, tag="accept_manifest"):
     digest: str
 
 
-class ListTrash(Request, tag="list_trash"):
+class ListTrash(Request, frozen=True, tag="list_trash"):
     """Answer: TrashPage."""
 
     after: Counter
     limit: Limit
 
 
-class RestoreTrash(Request, tag="restore_trash"):
+class RestoreTrash(Request, frozen=True, tag="restore_trash"):
     """Give a cleared store back to its asset; what it holds now goes to the trash.
 
     Answer: Restored.
@@ -211,19 +213,19 @@ class RestoreTrash(Request, tag="restore_trash"):
     trash_id: Counter
 
 
-class PurgeTrash(Request, tag="purge_trash"):
+class PurgeTrash(Request, frozen=True, tag="purge_trash"):
     """Drop these stores now, for good. Answer: Purged."""
 
     trash_ids: list[Counter]
 
 
-class Sweep(Request, tag="sweep"):
+class Sweep(Request, frozen=True, tag="sweep"):
     """Drop all that is past its grace now; with dry_run only say what. Answer: TrashPage."""
 
     dry_run: bool
 
 
-class Move(Request, tag="move"):
+class Move(Request, frozen=True, tag="move"):
     """Make the store of ``source`` the store of ``target``, which is active.
 
     If target holds entries it is refused, unless ``replace``: then they go to the trash.
@@ -238,76 +240,76 @@ class Move(Request, tag="move"):
 # --- answers
 
 
-class Answer(Message):
+class Answer(Message, frozen=True):
     id: Counter
 
 
-class Found(Answer, tag="found"):
+class Found(Answer, frozen=True, tag="found"):
     entry: WireEntry
 
 
-class Absent(Answer, tag="absent"):
+class Absent(Answer, frozen=True, tag="absent"):
     """The asset is active and the key is not there."""
 
 
-class Written(Answer, tag="written"):
+class Written(Answer, frozen=True, tag="written"):
     revision: int
 
 
-class Deleted(Answer, tag="deleted"):
+class Deleted(Answer, frozen=True, tag="deleted"):
     """``existed`` is False where there was nothing to delete; nothing changed then."""
 
     existed: bool
 
 
-class Cleared(Answer, tag="cleared"):
+class Cleared(Answer, frozen=True, tag="cleared"):
     count: int
 
 
-class KeyPage(Answer, tag="key_page"):
+class KeyPage(Answer, frozen=True, tag="key_page"):
     """``more``: ask again, after the last of these."""
 
     keys: list[str]
     more: bool
 
 
-class ItemPage(Answer, tag="item_page"):
+class ItemPage(Answer, frozen=True, tag="item_page"):
     items: list[tuple[str, WireEntry]]
     more: bool
 
 
-class Counted(Answer, tag="counted"):
+class Counted(Answer, frozen=True, tag="counted"):
     """``after``: where to go on counting, or None where all is counted."""
 
     count: int
     after: str | None
 
 
-class Resolved(Answer, tag="resolved"):
+class Resolved(Answer, frozen=True, tag="resolved"):
     """Name and uri for each reference, in order; None where no such asset is known."""
 
     assets: list[AssetRef | None]
 
 
-class AssetPage(Answer, tag="asset_page"):
+class AssetPage(Answer, frozen=True, tag="asset_page"):
     """``after``: what to ask with for the next page, or None at the end."""
 
     assets: list[AssetInfo]
     after: int | None
 
 
-class StatusReport(Answer, tag="status_report"):
+class StatusReport(Answer, frozen=True, tag="status_report"):
     """A map, so that a newer daemon may say more. status.py of the daemon has its fields."""
 
     report: dict[str, Any]
 
 
-class TrashPage(Answer, tag="trash_page"):
+class TrashPage(Answer, frozen=True, tag="trash_page"):
     stores: list[TrashInfo]
     after: int | None
 
 
-class Restored(Answer, tag="restored"):
+class Restored(Answer, frozen=True, tag="restored"):
     """``count``: the entries that are back."""
 
     name: str
@@ -315,17 +317,17 @@ class Restored(Answer, tag="restored"):
     count: int
 
 
-class Purged(Answer, tag="purged"):
+class Purged(Answer, frozen=True, tag="purged"):
     """How many stores were dropped; ids that were not in the trash are passed over."""
 
     count: int
 
 
-class Moved(Answer, tag="moved"):
+class Moved(Answer, frozen=True, tag="moved"):
     count: int
 
 
-class Failed(Answer, tag="failed"):
+class Failed(Answer, frozen=True, tag="failed"):
     """The request was refused and nothing changed. ``code`` is in errors.REFUSALS.
 
     ``id`` is 0 where the refusal is of the connection and not of a request;
@@ -378,9 +380,11 @@ AnyAnswer: TypeAlias = (
 
 _encoder = msgspec.msgpack.Encoder()
 _hello_decoder = msgspec.msgpack.Decoder(Hello)
-_welcome_decoder = msgspec.msgpack.Decoder(Welcome | Failed)
-_request_decoder = msgspec.msgpack.Decoder(AnyRequest)
-_answer_decoder = msgspec.msgpack.Decoder(AnyAnswer)
+_welcome_decoder: msgspec.msgpack.Decoder[Welcome | Failed] = msgspec.msgpack.Decoder(
+    Welcome | Failed
+)
+_request_decoder: msgspec.msgpack.Decoder[AnyRequest] = msgspec.msgpack.Decoder(AnyRequest)
+_answer_decoder: msgspec.msgpack.Decoder[AnyAnswer] = msgspec.msgpack.Decoder(AnyAnswer)
 
 #: Message -> payload of a frame.
 encode = _encoder.encode
@@ -406,7 +410,7 @@ def decode_answer(payload: bytes) -> AnyAnswer:
     return _decode(_answer_decoder, payload)
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[Any], payload: bytes) -> Any:
+def _decode(decoder: msgspec.msgpack.Decoder[T], payload: bytes) -> T:
     try:
         return decoder.decode(payload)
     # Nesting raises RecursionError and bad UTF-8 UnicodeDecodeError: neither is a msgspec error.

@@ -1,0 +1,359 @@
+"""The composition root: flags, parts, processes, signals, and the order in which all of it starts
+and stops.
+
+    main: flags -> configuration -> lock of the data directory -> listening socket
+          -> fork of the writer -> serving loop
+    stop: no new connections -> what is in hand is committed and answered -> writer ends -> exit
+
+Rule: no part knows another through here; what a part needs is given to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from assetstore.version import VERSION
+from assetstored import config as configuration
+from assetstored import datadir, log
+from assetstored.commits import CommitQueue, WriterLost
+from assetstored.config import Config, ConfigInvalid
+from assetstored.listener import Listener, ListenRefused
+from assetstored.manifest_keeper import ManifestKeeper
+from assetstored.reader import Reader
+from assetstored.sdnotify import Notifier
+from assetstored.server import Server, ServerLimits
+from assetstored.service import Service
+from assetstored.status import StatusReporter
+from assetstored.sweeper import Sweeper
+from assetstored.watcher import Watcher
+from assetstored.writer import run_writer
+
+_log = logging.getLogger("assetstored")
+
+#: Descriptors beside the connections: the store, the sockets, the log, a manifest's child.
+_RESERVED_FDS = 64
+
+#: How long a stop may take: a commit on a slow disk, and clients that fetch their answers.
+_STOP_S = 4.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the daemon until it is told to stop; returns the exit status."""
+    flags = _parser().parse_args(argv)
+    given = {
+        key: os.path.abspath(value)
+        for key in ("data_dir", "socket", "manifest")
+        if (value := getattr(flags, key)) is not None
+    }
+    try:
+        config = configuration.load(flags.config, given)
+    except ConfigInvalid as exc:
+        print(f"assetstored: {exc}", file=sys.stderr)
+        return os.EX_CONFIG
+    if flags.check:
+        print(f"the configuration is valid; data_dir {config.data_dir}, socket {config.socket}")
+        return os.EX_OK
+    log.start(config.log_level)
+    faulthandler.enable()
+    data_dir = Path(config.data_dir)
+    listener = None
+    try:
+        lock_fd = datadir.prepare(data_dir)
+        listener = Listener(Path(config.socket))
+        status = _start(config, data_dir, listener)
+    except (datadir.StartRefused, ListenRefused, WriterLost) as exc:
+        _log.critical("%s", exc)
+        return os.EX_UNAVAILABLE
+    finally:
+        if listener is not None:
+            listener.close()
+    os.close(lock_fd)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="assetstored",
+        description="The asset store's daemon. Runs in the foreground and logs to standard error.",
+        epilog="SIGHUP reads the manifest again; SIGTERM and SIGINT stop. "
+        "Exit status 78: bad configuration.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration in TOML")
+    parser.add_argument("--data-dir", metavar="DIR", help="where the store is")
+    parser.add_argument("--socket", metavar="PATH", help="where clients connect")
+    parser.add_argument("--manifest", metavar="FILE", help="the list of active assets")
+    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
+    parser.add_argument("--version", action="version", version=f"assetstored {VERSION}")
+    return parser
+
+
+def _start(config: Config, data_dir: Path, listener: Listener) -> int:
+    ours, writers = socket.socketpair()
+    # Before any thread, loop or environment exists: nothing of them may cross a fork.
+    writer_pid = os.fork()
+    if writer_pid == 0:
+        status = os.EX_SOFTWARE
+        try:
+            ours.close()
+            # Clients must not wait at a socket that only the writer still holds.
+            listener.socket.close()
+            status = run_writer(writers, data_dir)
+        except Exception:
+            _log.critical("the writer failed", exc_info=True)
+        finally:
+            os._exit(status)
+    writers.close()
+    try:
+        return asyncio.run(Daemon(config, data_dir, listener, writer_pid).run(ours))
+    except WriterLost as exc:
+        raise WriterLost(_why_lost(exc, writer_pid)) from exc
+    finally:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(writer_pid, 0)
+
+
+def _why_lost(exc: WriterLost, writer_pid: int) -> str:
+    """What is known of the end of the writer."""
+    _, status = os.waitpid(writer_pid, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGBUS, signal.SIGABRT):
+        return (
+            f"LMDB ended the writer with {signal.Signals(os.WTERMSIG(status)).name}: the data file "
+            "is shorter or other than it should be; restore the data directory from a backup"
+        )
+    return str(exc)
+
+
+class Daemon:
+    """The serving process: its parts, while they run."""
+
+    def __init__(self, config: Config, data_dir: Path, listener: Listener, writer_pid: int) -> None:
+        self._config = config
+        self._data_dir = data_dir
+        self._listener = listener
+        self._writer_pid = writer_pid
+        self._notifier = Notifier()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: str | None = None
+
+    async def run(self, link: socket.socket) -> int:
+        """Start, serve, and stop when told to. Raises WriterLost if the store is not opened."""
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._reader: Reader | None = None
+        self._server: Server | None = None
+        self._queue = CommitQueue(
+            max_bytes=self._config.max_inflight_bytes,
+            on_commit=self._committed,
+            on_lost=self._fail,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stopping.set)
+        store_id = await self._queue.start(link)
+        self._reader = Reader(str(self._data_dir))
+        self._files = datadir.file_identity(self._data_dir)
+        try:
+            return await self._serve(self._reader, store_id)
+        finally:
+            self._reader.close()
+
+    async def _serve(self, reader: Reader, store_id: str) -> int:
+        config, queue = self._config, self._queue
+        keeper = ManifestKeeper(
+            reader,
+            queue,
+            data_dir=str(self._data_dir),
+            path=config.manifest,
+            max_deactivate_fraction=config.max_deactivate_fraction,
+        )
+        sweeper = Sweeper(
+            reader,
+            queue,
+            grace_us=int(config.grace_s * 1_000_000),
+            interval_s=config.sweep_interval_s,
+        )
+        reporter = StatusReporter(
+            config,
+            socket_path=str(self._listener.path),
+            store_id=store_id,
+            writer_pid=self._writer_pid,
+            reader=reader,
+            queue=queue,
+            keeper=keeper,
+            sweeper=sweeper,
+        )
+        service = Service(
+            reader,
+            queue,
+            keeper,
+            sweeper,
+            report=reporter.report,
+            max_value_bytes=config.max_value_bytes,
+            grace_us=int(config.grace_s * 1_000_000),
+            spawn=self._spawn,
+        )
+        limits = ServerLimits(
+            config.max_value_bytes, _connection_limit(config), config.max_inflight_bytes
+        )
+        server = Server(service, limits, store_id)
+        self._server = reporter.server = server
+        reporter.service = service
+
+        changed = asyncio.Event()
+
+        def on_change() -> None:
+            self._loop.call_soon_threadsafe(changed.set)
+
+        watcher = Watcher(config.manifest, on_change)
+        watcher.start()
+        try:
+            # Before the first client is answered: what left while nobody watched is closed.
+            await keeper.check()
+            self._loop.add_signal_handler(
+                signal.SIGHUP, lambda: self._spawn(self._reload(keeper, changed))
+            )
+            accepting = await self._listen(server)
+            self._spawn(self._follow(keeper, changed))
+            self._spawn(sweeper.run())
+            self._spawn(self._look_after())
+            if self._notifier.watchdog_s:
+                self._spawn(self._feed_watchdog(self._notifier.watchdog_s))
+            gc.freeze()
+            _log.info("serving store %s in %s at %s", store_id, self._data_dir, self._listener.path)
+            self._notifier.ready(f"serving {reader.counters().active} assets")
+            await self._stopping.wait()
+            self._notifier.stopping()
+            accepting.close()
+            return await self._stop(server)
+        finally:
+            watcher.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _listen(self, server: Server) -> asyncio.Server:
+        options: dict[str, Any] = {}
+        if sys.version_info >= (3, 13):
+            # The file is the listener's, or systemd's: asyncio must not remove it.
+            options["cleanup_socket"] = False
+        return await self._loop.create_unix_server(
+            server.connect, sock=self._listener.socket, backlog=1_024, **options
+        )
+
+    async def _stop(self, server: Server) -> int:
+        if self._failure is not None:
+            server.abort()
+            self._queue.close()
+            return os.EX_IOERR
+        _log.info("stopping: %d requests in hand", self._queue.queued)
+        server.stop()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self._queue.drain()
+                await server.all_gone.wait()
+        except TimeoutError:
+            _log.warning("stopped with %d requests unanswered", self._queue.queued)
+            server.abort()
+        self._queue.close()
+        _log.info("stopped")
+        return os.EX_OK
+
+    def _committed(self, catalog_changed: bool) -> None:
+        if self._reader is not None:
+            self._reader.refresh(catalog_changed=catalog_changed)
+
+    def _fail(self, reason: str) -> None:
+        """Nothing may be acknowledged any more; a restart finds out what is on disk."""
+        if self._failure is None and not self._stopping.is_set():
+            self._failure = reason
+            _log.critical("giving up: %s", reason)
+            if self._server is not None:
+                self._server.abort()
+            self._stopping.set()
+
+    async def _reload(self, keeper: ManifestKeeper, changed: asyncio.Event) -> None:
+        self._notifier.reloading()
+        changed.clear()
+        await keeper.check()
+        self._notifier.ready(f"manifest {keeper.state}")
+
+    async def _follow(self, keeper: ManifestKeeper, changed: asyncio.Event) -> None:
+        """Check the manifest whenever it may have changed; many changes are one check."""
+        while True:
+            await changed.wait()
+            changed.clear()
+            await keeper.check()
+
+    async def _look_after(self) -> None:
+        """Once a second: slow peers, and whether LMDB's files are still where they were."""
+        size = 0
+        while True:
+            await asyncio.sleep(1.0)
+            if self._server is not None:
+                self._server.check_deadlines()
+            files = datadir.file_identity(self._data_dir)
+            if files != self._files:
+                self._fail(
+                    f"the files in {self._data_dir} were removed or replaced while in use; what "
+                    "was acknowledged is in the old ones. Put them back, or restore a backup"
+                )
+                return
+            now = os.stat(self._data_dir / datadir.DATA_FILE).st_size
+            if now < size:
+                self._fail(f"{self._data_dir / datadir.DATA_FILE} was cut off while in use")
+                return
+            size = now
+
+    async def _feed_watchdog(self, interval_s: float) -> None:
+        """Tell systemd that all is well, each time the loop and then the writer have shown it."""
+        while True:
+            await self._queue.ping()
+            self._notifier.watchdog()
+            await asyncio.sleep(interval_s / 3)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        """Run work beside everything else; its failure is logged, and is nobody else's."""
+
+        async def run() -> None:
+            try:
+                await work
+            except Exception:
+                _log.exception("background work failed")
+
+        coroutine: Coroutine[Any, Any, None] = run()
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _connection_limit(config: Config) -> int:
+    """max_connections, or what the limit of descriptors leaves of it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = config.max_connections + _RESERVED_FDS
+    if soft < wanted:
+        # Where a sandbox forbids it, the unit has set the limit already.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = max(1, min(config.max_connections, soft - _RESERVED_FDS))
+    if limit < config.max_connections:
+        _log.warning(
+            "max_connections is %d, but the limit of %d file descriptors leaves room for %d; "
+            "raise LimitNOFILE= in the unit",
+            config.max_connections,
+            soft,
+            limit,
+        )
+    return limit

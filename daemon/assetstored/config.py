@@ -1,0 +1,129 @@
+"""The configuration: one frozen Struct, from a TOML file and from flags, which win.
+
+Rule: reads the configuration file and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
+
+_UNITS_S = {
+    "ms": 0.001,
+    "s": 1.0,
+    "m": 60.0,
+    "min": 60.0,
+    "h": 3_600.0,
+    "d": 86_400.0,
+    "w": 604_800.0,
+}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+
+
+class ConfigInvalid(Exception):
+    """The configuration cannot be used; the message names file, key, value and remedy."""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every setting; systemd/assetstored.toml describes each for operators."""
+
+    data_dir: str = "/var/lib/assetstore"
+    socket: str = "/run/assetstore/assetstored.sock"
+    manifest: str = "/etc/assetstore/manifest.json"
+    grace: str = "7d"
+    sweep_interval: str = "60s"
+    max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
+    max_deactivate_fraction: float = 0.5
+    max_connections: int = 4_096
+    max_inflight_bytes: int = 64 << 20
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def grace_s(self) -> float:
+        """How long a store stays in the trash, in seconds."""
+        return duration_s(self.grace)
+
+    @property
+    def sweep_interval_s(self) -> float:
+        """Seconds between two sweeps."""
+        return duration_s(self.sweep_interval)
+
+
+def load(path: Path | None, flags: dict[str, str]) -> Config:
+    """The configuration in the file, if one is given, with flags in place of its values.
+
+    Raises ConfigInvalid.
+    """
+    table: dict[str, Any] = {}
+    origin = "the command line"
+    if path is not None:
+        origin = str(path)
+        try:
+            table = tomllib.loads(path.read_bytes().decode())
+        except OSError as exc:
+            raise ConfigInvalid(f"cannot read {path}: {exc.strerror}") from exc
+        except UnicodeDecodeError as exc:
+            raise ConfigInvalid(f"{path}: not UTF-8 (byte {exc.start})") from exc
+        except tomllib.TOMLDecodeError as exc:
+            raise ConfigInvalid(f"{path}: not TOML: {exc}") from exc
+    known = {field.name for field in msgspec.structs.fields(Config)}
+    for key in table:
+        if key not in known:
+            raise ConfigInvalid(
+                f"{origin}: unknown key {key!r}; there are {', '.join(sorted(known))}"
+            )
+    try:
+        config = msgspec.convert({**table, **flags}, Config)
+    except msgspec.ValidationError as exc:
+        raise ConfigInvalid(f"{origin}: {_in_words(str(exc))}") from exc
+    _check(config, origin)
+    return config
+
+
+def duration_s(text: str) -> float:
+    """Seconds in a number with a unit: "90s", "1.5h". Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None or match[2] not in _UNITS_S:
+        raise ValueError(
+            f'{text!r} is no duration; write a number with one of {", ".join(_UNITS_S)}: "7d"'
+        )
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+def _check(config: Config, origin: str) -> None:
+    for key in ("grace", "sweep_interval"):
+        try:
+            duration_s(getattr(config, key))
+        except ValueError as exc:
+            raise ConfigInvalid(f"{origin}: {key}: {exc}") from exc
+    for key, low, high in (
+        ("sweep_interval_s", 0.05, 86_400.0),
+        ("grace_s", 0.0, 10 * 366 * 86_400.0),
+        ("max_value_bytes", 1, 256 << 20),
+        ("max_deactivate_fraction", 0.0, 1.0),
+        ("max_connections", 1, 1_000_000),
+        ("max_inflight_bytes", 1 << 20, 1 << 40),
+    ):
+        value = getattr(config, key)
+        if not low <= value <= high:
+            name = key.removesuffix("_s")
+            raise ConfigInvalid(
+                f"{origin}: {name} = {getattr(config, name)!r} is out of range; "
+                f"it is from {low:,} to {high:,}" + (" seconds" if name != key else "")
+            )
+    for key in ("data_dir", "socket", "manifest"):
+        value = getattr(config, key)
+        if not value or "\0" in value:
+            raise ConfigInvalid(f"{origin}: {key} is no path: {value!r}")
+
+
+def _in_words(message: str) -> str:
+    """msgspec's message with the key before it: "Expected `int`, got `str` - at `$.key`"."""
+    text, _, where = message.partition(" - at `$.")
+    return f"{where.rstrip('`')}: {text}" if where else text

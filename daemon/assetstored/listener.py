@@ -1,0 +1,132 @@
+"""The listening socket: taken from systemd, or bound here.
+
+Rule: only this file makes or removes the socket's file.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+from assetstored.sdnotify import inherited_sockets
+
+#: sun_path has 108 bytes with its NUL (unix(7)).
+MAX_PATH_BYTES = 107
+
+#: Connections that wait while the daemon restarts or is busy accepting; the kernel caps it.
+_BACKLOG = 1_024
+
+#: Who may connect is decided by the group of the directory and the socket: owner and group.
+_MODE = 0o660
+
+
+class ListenRefused(Exception):
+    """The socket cannot be had; the message says why and what to do."""
+
+
+class Listener:
+    """A listening socket, and the duty to remove its file if it was made here.
+
+    The lock of the data directory must be held: its holder may take away a stale socket.
+    """
+
+    def __init__(self, path: Path) -> None:
+        inherited = inherited_sockets()
+        self._made: tuple[int, int] | None = None
+        self._path = path
+        if inherited:
+            if len(inherited) > 1:
+                raise ListenRefused("systemd handed over more than one socket; the unit needs one")
+            self.socket = inherited[0]
+            self.from_systemd = True
+            self._check_inherited()
+            self._path = Path(os.fsdecode(self.socket.getsockname()))
+        else:
+            self.socket = self._bind()
+            self.from_systemd = False
+        self.socket.setblocking(False)
+
+    @property
+    def path(self) -> Path:
+        """Where clients connect."""
+        return self._path
+
+    def close(self) -> None:
+        """Stop listening; removes the file, if it is still the one that was made here."""
+        self.socket.close()
+        if self._made is not None and _identity(self._path) == self._made:
+            self._path.unlink(missing_ok=True)
+
+    def _check_inherited(self) -> None:
+        listens = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if self.socket.family != socket.AF_UNIX or self.socket.type != socket.SOCK_STREAM:
+            raise ListenRefused("the socket from systemd is not a Unix stream socket")
+        if not listens:
+            raise ListenRefused("the socket from systemd does not listen; use ListenStream=")
+
+    def _bind(self) -> socket.socket:
+        path = self._path
+        if len(os.fsencode(path)) > MAX_PATH_BYTES:
+            raise ListenRefused(
+                f"the socket's path is {len(os.fsencode(path))} bytes long, the kernel takes "
+                f"{MAX_PATH_BYTES}: {path}"
+            )
+        try:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._check_directory()
+            self._remove_stale()
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            # Before bind, so that the file never exists with another mode.
+            os.fchmod(sock.fileno(), _MODE)
+            umask = os.umask(0o117)
+            try:
+                sock.bind(os.fspath(path))
+            finally:
+                os.umask(umask)
+            sock.listen(_BACKLOG)
+        except OSError as exc:
+            raise ListenRefused(f"cannot listen at {path}: {exc.strerror or exc}") from exc
+        self._made = _identity(path)
+        return sock
+
+    def _check_directory(self) -> None:
+        """In a directory where others may write, they could put a socket of theirs in place."""
+        info = os.stat(self._path.parent)
+        others_write = info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if info.st_uid not in (0, os.geteuid()) or (
+            others_write and not info.st_mode & stat.S_ISVTX
+        ):
+            raise ListenRefused(
+                f"{self._path.parent} must belong to root or uid {os.geteuid()} and not be "
+                "writable by others, or any of them could take the socket's place"
+            )
+
+    def _remove_stale(self) -> None:
+        try:
+            mode = os.lstat(self._path).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(mode):
+            raise ListenRefused(f"{self._path} exists and is no socket; remove it, or use another")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(os.fspath(self._path))
+            except (ConnectionRefusedError, FileNotFoundError):
+                self._path.unlink(missing_ok=True)
+                return
+            except OSError:
+                pass
+        raise ListenRefused(
+            f"another process listens at {self._path}; stop it, or give this one another --socket"
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino

@@ -1,0 +1,139 @@
+"""Keeps the catalog in step with the manifest file.
+
+The file is parsed and compared in a child process, see proposer.py; what it changes is applied
+by the writer, slice by slice. Whatever is wrong with the file, the last accepted manifest stays.
+
+Rule: says what state the manifest is in; whether it may be applied was decided in
+assetstore.manifest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Literal
+
+from assetstore.errors import Conflict, InvalidRequest
+from assetstored import jobs
+from assetstored.changes import Verdict
+from assetstored.commits import CommitQueue
+from assetstored.proposer import ProposalFailed, propose
+from assetstored.reader import Reader
+
+_log = logging.getLogger("assetstored.manifest")
+
+State = Literal[
+    "none", "applying", "accepted", "unchanged", "missing", "unreadable", "invalid", "held"
+]
+
+
+class ManifestKeeper:
+    """What is known of the manifest file, and the way to apply it. One check at a time."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        queue: CommitQueue,
+        *,
+        data_dir: str,
+        path: str,
+        max_deactivate_fraction: float,
+    ) -> None:
+        self._reader = reader
+        self._queue = queue
+        self._data_dir = data_dir
+        self._path = path
+        self._fraction = max_deactivate_fraction
+        self._lock = asyncio.Lock()
+        self._held: Verdict | None = None
+        self._logged: tuple[object, ...] = ()
+        self.state: State = "none"
+        self.reason: str | None = None
+
+    async def check(self) -> None:
+        """Read the file now; returns when what it changes is applied, or is known not to be."""
+        async with self._lock:
+            await self._check(None)
+
+    async def accept(self, digest: str) -> None:
+        """Apply the manifest that is held. Raises Refused if there is none with this digest."""
+        async with self._lock:
+            if self._held is None:
+                raise InvalidRequest("no manifest is held; there is nothing to accept")
+            if self._held.digest != digest:
+                raise Conflict(
+                    f"the manifest that is held has digest {self._held.digest}, not {digest}; "
+                    "look at it again"
+                )
+            await self._check(digest)
+            if self.state != "accepted":
+                raise Conflict(
+                    f"the manifest changed in the meantime and is now {self.state}"
+                    + (f": {self.reason}" if self.reason else "")
+                )
+
+    def report(self) -> dict[str, Any]:
+        """What ``status`` says of the manifest."""
+        accepted = self._reader.accepted_manifest()
+        held = self._held
+        return {
+            "path": self._path,
+            "state": self.state,
+            "reason": self.reason,
+            "accepted_at": accepted.accepted_at if accepted else None,
+            "digest": accepted.digest if accepted else None,
+            "held": held
+            and {
+                "digest": held.digest,
+                "activates": held.activates,
+                "deactivates": held.deactivates,
+                "active": held.active,
+            },
+        }
+
+    async def _check(self, accepted_digest: str | None) -> None:
+        try:
+            proposal = await propose(
+                self._data_dir,
+                self._path,
+                max_deactivate_fraction=self._fraction,
+                confirmed=accepted_digest,
+            )
+        except ProposalFailed as exc:
+            self._keep_last("unreadable", str(exc))
+            return
+        with proposal:
+            verdict = proposal.verdict
+            if verdict.state in ("accepted", "unchanged"):
+                for part in proposal.slices():
+                    self.state = "applying"
+                    await self._queue.do(jobs.ApplySlice(part))
+                await self._finish(verdict)
+                return
+        self._held = verdict if verdict.state == "held" else None
+        self._keep_last(verdict.state, verdict.reason)
+
+    async def _finish(self, verdict: Verdict) -> None:
+        self._held = None
+        accepted = self._reader.accepted_manifest()
+        assert verdict.digest is not None
+        if accepted is None or (accepted.digest, accepted.path) != (verdict.digest, self._path):
+            await self._queue.do(jobs.FinishManifest(verdict.digest, self._path))
+        self.state, self.reason = "accepted", None
+        if verdict.state == "accepted" or self._logged:
+            _log.info(
+                "accepted the manifest %s: %d assets active; %d activated, %d deactivated",
+                self._path,
+                verdict.proposed,
+                verdict.activates,
+                verdict.deactivates,
+            )
+        self._logged = ()
+
+    def _keep_last(self, state: State, reason: str | None) -> None:
+        self.state, self.reason = state, reason
+        if self._logged != (state, reason):
+            self._logged = (state, reason)
+            _log.warning(
+                "the manifest is %s, the last accepted one stays: %s", state, reason or self._path
+            )

@@ -1,0 +1,103 @@
+"""What ``status`` tells: facts of the daemon in one map.
+
+Rule: collects; decides only what counts as a problem.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import Any
+
+from assetstore.version import VERSION
+from assetstored.commits import CommitQueue
+from assetstored.config import Config
+from assetstored.manifest_keeper import ManifestKeeper
+from assetstored.reader import Reader
+from assetstored.server import Server
+from assetstored.service import Service
+from assetstored.sweeper import Sweeper
+
+#: Below this a write may soon be refused.
+_LOW_DISK_BYTES = 256 << 20
+
+
+class StatusReporter:
+    """Asks the parts of the daemon for what they know."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        socket_path: str,
+        store_id: str,
+        writer_pid: int,
+        reader: Reader,
+        queue: CommitQueue,
+        keeper: ManifestKeeper,
+        sweeper: Sweeper,
+    ) -> None:
+        self._config = config
+        self._socket_path = socket_path
+        self._store_id = store_id
+        self._writer_pid = writer_pid
+        self._reader = reader
+        self._queue = queue
+        self._keeper = keeper
+        self._sweeper = sweeper
+        self._started = time.monotonic()
+        self.server: Server | None = None
+        self.service: Service | None = None
+
+    def report(self) -> dict[str, Any]:
+        """The fields are in docs/operations.md; times are in microseconds since 1970."""
+        config = self._config
+        sizes = self._reader.sizes()
+        counters = self._reader.counters()
+        manifest = self._keeper.report()
+        disk_free = shutil.disk_usage(config.data_dir).free
+        problems = self._problems(disk_free)
+        server, service = self.server, self.service
+        return {
+            "version": VERSION,
+            "store_id": self._store_id,
+            "pid": os.getpid(),
+            "writer_pid": self._writer_pid,
+            "uptime_s": round(time.monotonic() - self._started, 3),
+            "revision": counters.revision,
+            "health": "degraded" if problems else "ok",
+            "problems": problems,
+            "socket": self._socket_path,
+            "data_dir": config.data_dir,
+            "data_bytes": os.stat(os.path.join(config.data_dir, "data.mdb")).st_size,
+            "used_bytes": sizes["used_bytes"],
+            "disk_free_bytes": disk_free,
+            "map_bytes": sizes["map_bytes"],
+            "connections": len(server.connections) if server else 0,
+            "max_connections": server.limits.max_connections if server else 0,
+            "requests": service.requests if service else 0,
+            "queued": self._queue.queued,
+            "commits": self._queue.commits,
+            "batched": self._queue.committed_jobs,
+            "assets_active": counters.active,
+            "assets_known": sizes["assets_known"],
+            "trash_stores": sizes["trash_stores"],
+            "grace_s": config.grace_s,
+            "sweep_interval_s": config.sweep_interval_s,
+            "last_sweep": self._sweeper.last_sweep_us,
+            "manifest": manifest,
+        }
+
+    def _problems(self, disk_free: int) -> list[str]:
+        problems = []
+        if self._keeper.state not in ("accepted", "applying"):
+            problems.append(
+                f"the manifest is {self._keeper.state}; the last accepted one stays"
+                + (f": {self._keeper.reason}" if self._keeper.reason else "")
+            )
+        if disk_free < _LOW_DISK_BYTES:
+            problems.append(f"only {disk_free:,} bytes are free on the disk of the store")
+        if self.service is not None:
+            problems += self.service.damaged
+        return problems

@@ -1,0 +1,77 @@
+"""Fixtures of all tests: daemons to talk to, and checks that nothing is left behind.
+
+Rule: no knowledge of any one test.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import assetstore
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A running daemon with the assets "orders" (with a uri of its own) and "customers"."""
+    daemon = Daemon(tmp_path)
+    daemon.set_manifest({"name": "orders", "uri": "s3://data/orders/"}, "customers")
+    with daemon:
+        yield daemon
+    assert daemon.verify() == []
+
+
+@pytest.fixture
+def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Makes daemons, not yet started, with the configuration that a test needs."""
+    made: list[Daemon] = []
+
+    def make(name: str = "daemon", **config: object) -> Daemon:
+        daemon = Daemon(tmp_path / name, **config)
+        daemon.set_manifest({"name": "orders", "uri": "s3://data/orders/"}, "customers")
+        made.append(daemon)
+        return daemon
+
+    yield make
+    for daemon in made:
+        daemon.close()
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> Iterator[assetstore.Client]:
+    """A client of the daemon."""
+    with daemon.client() as client:
+        yield client
+
+
+@pytest.fixture
+def seed() -> int:
+    """For random tests: printed on failure; ASSETSTORE_SEED=N runs one again."""
+    seed = int(os.environ.get("ASSETSTORE_SEED", random.randrange(2**32)))
+    print(f"ASSETSTORE_SEED={seed}")
+    return seed
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """No test leaves a descriptor or a thread behind."""
+    before = _descriptors()
+    threads = set(threading.enumerate())
+    yield
+    gc.collect()
+    wait_until(
+        lambda: _descriptors() <= before, 5.0, f"descriptors closed, {before} were open before"
+    )
+    wait_until(lambda: set(threading.enumerate()) <= threads, 5.0, "threads to have ended")
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))

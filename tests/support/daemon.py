@@ -1,0 +1,182 @@
+"""A real daemon in a process of its own, as tests start, feed, kill and inspect it.
+
+Rule: drives the daemon from outside only: its command, its files, its socket, its signals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import assetstore
+from lmdb import verify as lmdb_verify
+
+#: How long a start, a stop or a manifest may take on a busy machine.
+DEADLINE_S = 30.0
+
+_CONFIG_KEYS = ("data_dir", "socket", "manifest")
+
+
+class Daemon:
+    """A daemon on a directory of its own. Keyword arguments are keys of the configuration.
+
+    READY, STATUS and the like are read from a socket in systemd's place, so every test that
+    starts a daemon also tests what systemd would be told.
+    """
+
+    def __init__(
+        self, root: Path, *, command: list[str] | None = None, **config: object
+    ) -> None:
+        self.root = root
+        self.data_dir = root / "data"
+        self.manifest = root / "manifest.json"
+        # pytest's directories are too deep for the 107 bytes of a socket's path.
+        self._socket_dir = tempfile.TemporaryDirectory(prefix="assetstore-")
+        self.socket = Path(self._socket_dir.name) / "s"
+        self.log = root / "daemon.log"
+        self.config = config
+        self.env: dict[str, str] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+        self._command = command or [sys.executable, "-m", "assetstored"]
+
+    # --- life
+
+    def start(self) -> Self:
+        """Start it and return when it is ready to serve."""
+        self.launch()
+        self.wait_for("READY=1")
+        return self
+
+    def launch(self) -> None:
+        """Start it, without waiting for anything."""
+        assert self.process is None, "it runs already"
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify_path = Path(self._socket_dir.name) / f"notify-{time.monotonic_ns()}"
+        self._notify.bind(str(notify_path))
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [*self._command, *self._flags()],
+                env={**os.environ, "NOTIFY_SOCKET": str(notify_path), **self.env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_for(self, state: str, deadline_s: float = DEADLINE_S) -> str:
+        """The next notification that holds state; fails if the daemon ends before."""
+        assert self.process is not None
+        deadline = time.monotonic() + deadline_s
+        exited = os.pidfd_open(self.process.pid)
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                ready, _, _ = select.select([self._notify, exited], [], [], left)
+                if self._notify in ready:
+                    message = self._notify.recv(4096).decode()
+                    if state in message.split("\n"):
+                        return message
+                elif ready:
+                    raise AssertionError(f"the daemon ended before {state}:\n{self.log_text()}")
+        finally:
+            os.close(exited)
+        raise AssertionError(f"no {state} within {deadline_s} s:\n{self.log_text()}")
+
+    def stop(self) -> int:
+        """Stop it as systemd would; returns its exit status."""
+        return self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it as a crash would: no warning, nothing cleaned up."""
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> int:
+        """Send a signal that ends it, and wait until it has."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self, deadline_s: float = DEADLINE_S) -> int:
+        """Wait until it has ended by itself; returns its exit status."""
+        assert self.process is not None
+        status = self.process.wait(deadline_s)
+        self._notify.close()
+        self.process = None
+        return status
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop it if it runs, and check that what it leaves is whole."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                # A test may have stopped it to see what a hang does.
+                self.process.send_signal(signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+            self.wait()
+        self._socket_dir.cleanup()
+
+    # --- what it holds
+
+    def set_manifest(self, *assets: str | dict[str, str], **fields: object) -> None:
+        """Write the manifest: names, or objects; as an operator's tool would, by rename."""
+        text = json.dumps({"version": 1, "assets": list(assets), **fields})
+        self.root.mkdir(parents=True, exist_ok=True)
+        temporary = self.manifest.with_suffix(".tmp")
+        temporary.write_text(text)
+        temporary.rename(self.manifest)
+
+    def activate(self, *assets: str | dict[str, str], **fields: object) -> dict[str, Any]:
+        """Write the manifest and return when the daemon has judged it: its status."""
+        self.set_manifest(*assets, **fields)
+        with self.client() as client:
+            return client.reload_manifest()
+
+    def client(self, **options: Any) -> assetstore.Client:
+        """A client of this daemon."""
+        return assetstore.connect(str(self.socket), **options)
+
+    def status(self) -> dict[str, Any]:
+        """What it says of itself."""
+        with self.client() as client:
+            return client.status()
+
+    def log_text(self) -> str:
+        """All it has logged since its first start."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def verify(self) -> list[str]:
+        """Problems in the structure of the data file; call it while it does not run."""
+        problems: list[str] = lmdb_verify.verify(str(self.data_dir))  # type: ignore[no-untyped-call]
+        return problems
+
+    def _flags(self) -> list[str]:
+        flags = [
+            f"--{key.replace('_', '-')}={getattr(self, key)}" for key in _CONFIG_KEYS
+        ]
+        if self.config:
+            config = self.root / "assetstored.toml"
+            config.write_text(
+                "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.config.items())
+            )
+            flags.append(f"--config={config}")
+        return flags
