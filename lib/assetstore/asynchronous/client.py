@@ -1,0 +1,213 @@
+"""The client: where everything that talks to the daemon begins.
+
+Rule: turns answers into what a caller sees; how they come about is for calls.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from assetstore import messages
+from assetstore.address import check_socket, default_socket
+from assetstore.assets import reference
+from assetstore.asynchronous.calls import Calls
+from assetstore.asynchronous.container import AsyncAssetStore
+from assetstore.asynchronous.link import Link
+from assetstore.asynchronous.store import AsyncStore
+from assetstore.entries import Writer
+from assetstore.limits import MAX_PAGE_ITEMS
+from assetstore.listing import AssetInfo, Restored, TrashInfo
+from assetstore.messages import (
+    AcceptManifest,
+    AssetPage,
+    AssetRef,
+    Assets,
+    ListTrash,
+    Move,
+    Moved,
+    Purged,
+    PurgeTrash,
+    ReloadManifest,
+    RestoreTrash,
+    Status,
+    StatusReport,
+    Sweep,
+    TrashPage,
+)
+from assetstore.retry import check_timeout
+
+
+class AsyncClient:
+    """A client of the daemon on this host.
+
+    To be closed at the end: by ``async with AsyncClient() as client``, ``with connect() as
+    client``, or ``close()``. Neither kind of client starts a thread. Many coroutines of an event
+    loop share an ``AsyncClient`` and its one connection; cancelling one leaves the others alone,
+    and whether its write happened is not known. All threads of a process may share a ``Client``:
+    it keeps up to eight connections, and a thread beyond that waits for one within its timeout.
+
+    Socket: the argument, else ``$ASSETSTORE_SOCKET``, else
+    ``$XDG_RUNTIME_DIR/assetstore/assetstored.sock`` if it exists, else
+    ``/run/assetstore/assetstored.sock``; a path of at most 107 bytes. It connects on first use,
+    again when the daemon has restarted, and anew in the child of a fork.
+
+    Every call takes at most ``timeout`` seconds. Within them it tries again, with pauses of 10 to
+    250 ms, whatever is safe to repeat: everything that failed before it was sent (no socket
+    there, nobody listens, no welcome: the daemon may be restarting), what was refused as
+    ``Busy``, and after it was sent reads and ``set``. So a host without a daemon is reported
+    after the timeout, not at once. Then:
+
+    - ``NotConnected``: it was never sent, nothing happened. ``Forbidden``, at once: this user may
+      not connect.
+    - ``DeadlineExceeded``: sent, no answer in time; a write may have happened.
+    - ``OutcomeUnknown``: sent, the connection was lost, and the call (``delete``, ``clear``, an
+      operator's change) would not give the same answer twice, so it was not repeated.
+    - a subclass of ``Refused``: the daemon said no, nothing changed.
+
+    ``writer`` says who makes the changes; without it the kind is "worker". It is stored with each
+    entry, beside the uid, gid and pid that the kernel vouches for.
+    """
+
+    def __init__(
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        timeout: float = 5.0,
+        writer: Writer | None = None,
+    ) -> None:
+        writer = Writer() if writer is None else writer
+        if not isinstance(writer, Writer):
+            raise TypeError(f"writer must be an assetstore.Writer, not {type(writer).__name__}")
+        writer.check()
+        self._socket = check_socket(default_socket() if socket is None else socket)
+        self._link = Link(self._socket, writer)
+        self._calls = Calls(self._link, self._socket, check_timeout(timeout))
+
+    @property
+    def socket(self) -> str:
+        """The path of the daemon's socket."""
+        return self._socket
+
+    async def close(self) -> None:
+        """Close the connections; calls made afterwards raise NotConnected. May be called twice.
+
+        Of an ``AsyncClient``, calls under way end with OutcomeUnknown; of a ``Client``, those
+        under way in other threads end in their own time.
+        """
+        await self._link.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._socket}>"
+
+    def store(self, asset: Any) -> AsyncStore:
+        """The store of one asset. Asks nobody: whether the asset is active its calls will tell.
+
+        The asset is an Asset, a reference (``Asset.ref(...)``), a str (its name), or any object
+        with a name or a uri, such as Airflow's. TypeError for something that names no asset.
+        """
+        return AsyncStore(self._calls, reference(asset))
+
+    def asset_store(
+        self,
+        inlets: Iterable[Any] = (),
+        outlets: Iterable[Any] = (),
+    ) -> AsyncAssetStore:
+        """The stores of a task's inlets and outlets, as Airflow's ``context["asset_store"]``.
+
+        Aliases among them are passed over. TypeError for something that names no asset.
+        """
+        return AsyncAssetStore(self._calls, inlets, outlets)
+
+    async def assets(self) -> AsyncIterator[AssetInfo]:
+        """All assets that the daemon knows, in the order in which they became known."""
+        after: int | None = 0
+        while after is not None:
+            page: AssetPage = await self._calls.call(Assets, after, MAX_PAGE_ITEMS)
+            for info in page.assets:
+                yield AssetInfo.of(info)
+            after = page.after
+
+    async def resolve(self, assets: Iterable[Any]) -> list[AssetRef | None]:
+        """Name and uri of each asset, in order; None where the daemon knows no such asset."""
+        return await self._calls.resolve([reference(asset) for asset in assets])
+
+    async def status(self) -> dict[str, Any]:
+        """How the daemon is: what ``assetstore status`` shows; docs/operations.md has more."""
+        report: StatusReport = await self._calls.call(Status)
+        return report.report
+
+    # --- for operators: the calls of the command line
+
+    async def reload_manifest(self) -> dict[str, Any]:
+        """Have the manifest file read now; return the status when its verdict is applied."""
+        report: StatusReport = await self._calls.call(ReloadManifest)
+        return report.report
+
+    async def accept_manifest(self, digest: str) -> dict[str, Any]:
+        """Apply the manifest that is held, if it is still the one with this digest."""
+        report: StatusReport = await self._calls.call(AcceptManifest, digest)
+        return report.report
+
+    async def trash(self) -> AsyncIterator[TrashInfo]:
+        """The stores in the trash, in the order in which they came there."""
+        after: int | None = 0
+        while after is not None:
+            page: TrashPage = await self._calls.call(ListTrash, after, MAX_PAGE_ITEMS)
+            for info in page.stores:
+                yield TrashInfo.of(info)
+            after = page.after
+
+    async def restore(self, trash_id: int) -> Restored:
+        """Give a cleared store back to its asset; what the asset holds now goes to the trash."""
+        answer: messages.Restored = await self._calls.call(RestoreTrash, trash_id)
+        return Restored(name=answer.name, uri=answer.uri, count=answer.count)
+
+    async def purge(self, trash_ids: Iterable[int]) -> int:
+        """Drop these stores for good; return how many of them were in the trash."""
+        ids = list(trash_ids)
+        count = 0
+        for start in range(0, len(ids), MAX_PAGE_ITEMS):
+            part = ids[start : start + MAX_PAGE_ITEMS]
+            answer: Purged = await self._calls.call(PurgeTrash, part)
+            count += answer.count
+        return count
+
+    async def sweep(self, dry_run: bool = False) -> list[TrashInfo]:
+        """Drop all that is past its grace now, and return it; with dry_run only say what."""
+        answer: TrashPage = await self._calls.call(Sweep, dry_run)
+        return [TrashInfo.of(info) for info in answer.stores]
+
+    async def move(self, source: Any, target: Any, replace: bool = False) -> int:
+        """Make the store of source the store of target, which is active; return its count.
+
+        Refused if target holds entries, unless ``replace``: then they go to the trash.
+        """
+        answer: Moved = await self._calls.call(Move, reference(source), reference(target), replace)
+        return answer.count
+
+
+# sync: def connect(
+# sync:     socket: str | os.PathLike[str] | None = None,
+# sync:     *,
+# sync:     timeout: float = 5.0,
+# sync:     writer: Writer | None = None,
+# sync: ) -> Client:
+# sync:     """A client of the daemon on this host, for use in a ``with``. Connects on first use.
+# sync:
+# sync:     Timeout in seconds, for each call. ``Client`` says more of the arguments and errors.
+# sync:     """
+# sync:     return Client(socket, timeout=timeout, writer=writer)

@@ -1,0 +1,154 @@
+# Made from asynchronous/container.py by scripts/unasync.py: change that one.
+"""The stores of a task's inlets and outlets: ``context["asset_store"]``.
+
+Rule: which references are one asset is decided in members.py, and a store does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from assetstore.assets import describe, reference
+from assetstore.calls import Calls
+from assetstore.entries import Entry
+from assetstore.members import Member, Members
+from assetstore.messages import AssetRef
+from assetstore.store import Store
+from assetstore.views import StoreItems, StoreKeys
+
+
+class AssetStore:
+    """The stores of some assets, each asset once. Made by ``client.asset_store(inlets, outlets)``.
+
+    ``asset_store[asset]`` is the store of one of them. Where there is exactly one, the calls of
+    its store are here too: ``asset_store.get("watermark")``.
+
+    Whether a bare name and a bare uri mean the same asset only the daemon can tell. It is asked
+    once, when it matters. Of the asynchronous client, ``len``, iteration, ``in``, ``[...]`` and
+    listings cannot wait for the answer: they raise RuntimeError until ``await
+    asset_store.resolve()`` has it.
+    """
+
+    def __init__(self, calls: Calls, inlets: Iterable[Any], outlets: Iterable[Any]) -> None:
+        self._calls = calls
+        self._members = Members(inlets, outlets)
+        self._stores: dict[AssetRef, Store] = {}
+
+    def __getitem__(self, asset: Any) -> Store:
+        """The store of asset, which may be named in any way.
+
+        KeyError if it is not among the inlets and outlets; TypeError for something that names no
+        asset.
+        """
+        ref = reference(asset)
+        self._need(ref)
+        member = self._members.find(ref)
+        if member is None:
+            raise KeyError(
+                f"asset {describe(ref)} is not among the inlets and outlets: {self._members}"
+            )
+        return self._store_of(member)
+
+    def __contains__(self, asset: Any) -> bool:
+        ref = reference(asset)
+        self._need(ref)
+        return self._members.find(ref) is not None
+
+    def __len__(self) -> int:
+        self._need()
+        return len(self._members.all())
+
+    def __iter__(self) -> Iterator[Any]:
+        """The assets, as they were given; of one that was given twice, the first."""
+        self._need()
+        return iter([member.given for member in self._members.all()])
+
+    def resolve(self, *assets: Any) -> None:
+        """Ask the daemon, if need be, which of the references name the same asset.
+
+        With assets, also which of them the container's are. The blocking client does so by itself.
+        """
+        self._settle()
+        if assets:
+            self._settle(*map(reference, assets))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As ``get`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("get").get(key, default)
+
+    def set(self, key: str, value: Any) -> int:
+        """As ``set`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("set").set(key, value)
+
+    def delete(self, key: str) -> bool:
+        """As ``delete`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("delete").delete(key)
+
+    def clear(self) -> int:
+        """As ``clear`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("clear").clear()
+
+    def entry(self, key: str) -> Entry | None:
+        """As ``entry`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("entry").entry(key)
+
+    def keys(
+        self, prefix: str = "", after: str | None = None, limit: int | None = None
+    ) -> StoreKeys:
+        """As ``keys`` of the one store; ValueError unless there is exactly one asset."""
+        self._need()
+        return self._only("keys").keys(prefix, after, limit)
+
+    def items(
+        self, prefix: str = "", after: str | None = None, limit: int | None = None
+    ) -> StoreItems:
+        """As ``items`` of the one store; ValueError unless there is exactly one asset."""
+        self._need()
+        return self._only("items").items(prefix, after, limit)
+
+    def entries(
+        self, prefix: str = "", after: str | None = None, limit: int | None = None
+    ) -> Iterator[Entry]:
+        """As ``entries`` of the one store; ValueError unless there is exactly one asset."""
+        self._need()
+        return self._only("entries").entries(prefix, after, limit)
+
+    def count(self, prefix: str = "") -> int:
+        """As ``count`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("count").count(prefix)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._members}>"
+
+    def _only(self, call: str) -> Store:
+        """The store that the shorthand means."""
+        members = self._members.all()
+        if len(members) != 1:
+            raise ValueError(
+                f"{call}() without an asset needs exactly one concrete asset among inlets and "
+                f"outlets; there are {len(members)} ({self._members}): "
+                f"say asset_store[asset].{call}()"
+            )
+        return self._store_of(members[0])
+
+    def _store_of(self, member: Member) -> Store:
+        # Made anew when the daemon's answer has given the member another reference.
+        if member.ref not in self._stores:
+            self._stores[member.ref] = Store(self._calls, member.ref)
+        return self._stores[member.ref]
+
+    def _need(self, *refs: AssetRef) -> None:
+        """See that the members are clear, or that these references are clear among them."""
+        self._settle(*refs)
+
+    def _settle(self, *refs: AssetRef) -> None:
+        if unclear := self._members.unclear(*refs):
+            answers = self._calls.resolve(unclear)
+            self._members.learn(dict(zip(unclear, answers, strict=True)))

@@ -1,0 +1,150 @@
+"""What is said on a connection: hello and welcome, requests and their answers, as frames.
+
+Rule: bytes and messages; no sockets, no asyncio, no clock. The blocking and the
+asynchronous connection both speak through these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from assetstore.entries import Writer
+from assetstore.errors import (
+    InvalidRequest,
+    NotConnected,
+    OutcomeUnknown,
+    ProtocolError,
+    refusal,
+)
+from assetstore.framing import frame
+from assetstore.limits import check_value_size
+from assetstore.messages import (
+    PROTOCOL_VERSION,
+    Absent,
+    AcceptManifest,
+    AnyAnswer,
+    AssetPage,
+    Assets,
+    Clear,
+    Cleared,
+    Count,
+    Counted,
+    Delete,
+    Deleted,
+    Failed,
+    Found,
+    Get,
+    Hello,
+    ItemPage,
+    Items,
+    KeyPage,
+    Keys,
+    Limits,
+    ListTrash,
+    Move,
+    Moved,
+    Purged,
+    PurgeTrash,
+    ReloadManifest,
+    Request,
+    Resolve,
+    Resolved,
+    Restored,
+    RestoreTrash,
+    Set,
+    Status,
+    StatusReport,
+    Sweep,
+    TrashPage,
+    Welcome,
+    Written,
+    decode_welcome,
+    encode,
+)
+from assetstore.version import VERSION
+
+#: Answers may be longer than any request: a page of 1,000 assets with the longest of names and uris
+#: is 12 MB. The limit is there to notice a peer that does not speak this protocol.
+ANSWER_ALLOWANCE_BYTES: Final = 16 * 1024 * 1024
+
+#: A refusal of the connection itself carries this instead of a request's id.
+CONNECTION_ID: Final = 0
+
+_ANSWERS: Final[dict[type[Request], tuple[type, ...]]] = {
+    Get: (Found, Absent),
+    Set: (Written,),
+    Delete: (Deleted,),
+    Clear: (Cleared,),
+    Keys: (KeyPage,),
+    Items: (ItemPage,),
+    Count: (Counted,),
+    Resolve: (Resolved,),
+    Assets: (AssetPage,),
+    Status: (StatusReport,),
+    ReloadManifest: (StatusReport,),
+    AcceptManifest: (StatusReport,),
+    ListTrash: (TrashPage,),
+    RestoreTrash: (Restored,),
+    PurgeTrash: (Purged,),
+    Sweep: (TrashPage,),
+    Move: (Moved,),
+}
+
+
+def hello_frame(writer: Writer) -> bytes:
+    """The first frame of a connection."""
+    return frame(encode(Hello(PROTOCOL_VERSION, writer, f"assetstore-python/{VERSION}")))
+
+
+def read_welcome(payload: bytes) -> Welcome:
+    """The daemon's welcome.
+
+    Raises NotConnected where it is busy or stopping, which may pass; the refusal where it says no
+    for good; ProtocolError where it speaks another version or something else altogether.
+    """
+    answer = decode_welcome(payload)
+    if isinstance(answer, Failed):
+        if answer.code == "busy":
+            raise NotConnected(f"the daemon turned the connection away: {answer.message}")
+        raise refusal(answer.code, answer.message, answer.detail)
+    if answer.version != PROTOCOL_VERSION:
+        raise ProtocolError(
+            f"the daemon ({answer.server}) speaks protocol version {answer.version}, "
+            f"this client ({VERSION}) version {PROTOCOL_VERSION}"
+        )
+    return answer
+
+
+def max_answer_bytes(limits: Limits) -> int:
+    """The longest frame to take from a daemon with these limits."""
+    return limits.max_frame_bytes + ANSWER_ALLOWANCE_BYTES
+
+
+def request_frame(
+    kind: type[Request], request_id: int, fields: Sequence[Any], left_s: float, limits: Limits
+) -> bytes:
+    """The frame of a request; InvalidRequest where the daemon would not take it for its length."""
+    if kind is Set:
+        check_value_size(len(fields[2]), limits.max_value_bytes)
+    payload = encode(kind(request_id, max(int(left_s * 1000), 1), *fields))
+    if len(payload) > limits.max_frame_bytes:
+        raise InvalidRequest(
+            f"the request is {len(payload):,} bytes long; "
+            f"the daemon takes {limits.max_frame_bytes:,}"
+        )
+    return frame(payload)
+
+
+def check_answer(kind: type[Request], answer: AnyAnswer) -> AnyAnswer:
+    """The answer, if it is one that this kind of request may get."""
+    if type(answer) in _ANSWERS[kind] or type(answer) is Failed:
+        return answer
+    raise ProtocolError(f"a {type(answer).__name__} is no answer to a {kind.__name__}")
+
+
+def stray(answer: AnyAnswer) -> ProtocolError | OutcomeUnknown:
+    """The error for an answer that carries the id of no request under way."""
+    if answer.id == CONNECTION_ID and isinstance(answer, Failed):
+        return OutcomeUnknown(f"the daemon ended the connection: {answer.message}")
+    return ProtocolError(f"the daemon answered request {answer.id}, which was not asked")
