@@ -1,0 +1,142 @@
+"""How a verb ends when it does not end well: exit codes, and what is said to whom.
+
+Verbs raise; ``complain`` is the one place that writes to standard error.
+
+Rule: an exit code is promised to scripts, and stands in ``--help`` and docs/cli.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from contextlib import suppress
+
+import click
+
+from assetstore import (
+    AssetStoreError,
+    Busy,
+    Damaged,
+    Forbidden,
+    InactiveAsset,
+    NotConnected,
+    OutcomeUnknown,
+    ProtocolError,
+    ServerFault,
+    StoreFull,
+    UnknownAsset,
+)
+from assetstore_cli.options import Settings
+from assetstore_cli.render import Screen, printable, styled
+
+DONE = 0
+REFUSED = 1
+USAGE = 2
+ABSENT = 3
+UNREACHABLE = 4
+FAULT = 70  # sysexits.h: EX_SOFTWARE
+INTERRUPTED = 130  # as a shell reports SIGINT
+STDOUT_CLOSED = 141  # as a shell reports SIGPIPE
+
+#: What to do about it, by the narrowest class that has an advice.
+_ADVICE: dict[type[AssetStoreError], str] = {
+    InactiveAsset: (
+        "it has left the manifest; its entries come back when it returns within grace "
+        "(assetstore trash list)"
+    ),
+    UnknownAsset: "assetstore assets --all lists what is known",
+    Forbidden: "the daemon looks at the user id; ask who runs it",
+    StoreFull: "assetstore status shows the space; reads go on",
+    Damaged: "restore it from a backup, or set or delete the key anew; docs/operations.md has more",
+    Busy: "nothing was done; try again, or give more time with --timeout",
+    ServerFault: "the daemon's log has the rest: journalctl -u assetstored",
+    NotConnected: (
+        "nothing was sent. Is the daemon running (systemctl status assetstored)? "
+        "Another socket is named by --socket or ASSETSTORE_SOCKET"
+    ),
+    OutcomeUnknown: (
+        "no answer came: if this was to change something, it may have happened or not; "
+        "look before you repeat it"
+    ),
+    ProtocolError: "is it assetstored that listens on that socket, and of a fitting version?",
+}
+
+
+class Refusal(click.ClickException):
+    """The verb did not do what was asked, and nothing changed."""
+
+    exit_code = REFUSED
+
+
+class KeyAbsent(click.ClickException):
+    """The asset is active and has no such key."""
+
+    exit_code = ABSENT
+
+
+class Unreachable(click.ClickException):
+    """Only the daemon could tell, and it did not."""
+
+    exit_code = UNREACHABLE
+
+
+class StdoutClosed(Exception):
+    """Nobody reads on: assetstore ls orders | head -1."""
+
+
+class OutputFailed(click.ClickException):
+    """What was to be written could not be, say because the disk is full."""
+
+    exit_code = FAULT
+
+
+def code_of(exc: AssetStoreError) -> int:
+    """The exit code for an error of the library."""
+    if isinstance(exc, (NotConnected, OutcomeUnknown, ProtocolError)):
+        return UNREACHABLE
+    return REFUSED
+
+
+def complain(exc: Exception, settings: Settings) -> int:
+    """Say on standard error what went wrong and what to do; return the exit code."""
+    if sys.stderr is not None:
+        # Nobody may be there to be told; the exit code still says it.
+        with suppress(OSError, ValueError):
+            _explain(exc, settings)
+    if isinstance(exc, click.ClickException):
+        return exc.exit_code
+    return code_of(exc) if isinstance(exc, AssetStoreError) else FAULT
+
+
+def _explain(exc: Exception, settings: Settings) -> None:
+    colour = sys.stderr.isatty() and not settings.no_color
+    head = styled("Error:", "red", Screen(colour=colour))
+    if settings.debug:
+        traceback.print_exception(exc)
+    if isinstance(exc, click.UsageError):
+        if exc.ctx is not None:
+            _say(exc.ctx.get_usage())
+        _say(f"{head} {_safe(exc.format_message())}")
+        if exc.ctx is not None:
+            _say(f"Try '{exc.ctx.command_path} --help' for help.")
+    elif isinstance(exc, click.ClickException):
+        _say(f"{head} {_safe(exc.format_message())}")
+    elif isinstance(exc, AssetStoreError):
+        _say(f"{head} {_safe(str(exc) or type(exc).__name__)}")
+        advice = next((_ADVICE[cls] for cls in type(exc).__mro__ if cls in _ADVICE), None)
+        if advice:
+            _say(f"({advice})")
+    else:
+        _say(f"{head} this is a bug in assetstore: {_safe(f'{type(exc).__name__}: {exc}')}")
+        if not settings.debug:
+            _say("(--debug or ASSETSTORE_DEBUG=1 shows where)")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _safe(message: str) -> str:
+    """The message without what could drive a terminal. Its lines stay lines."""
+    # Messages quote with repr, which has doubled backslashes already.
+    return "".join(char if char in "\n\\" else printable(char) for char in message)

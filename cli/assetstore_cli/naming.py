@@ -1,0 +1,127 @@
+"""Which asset is meant: ASSET, --name and --uri, and the arguments that come with them.
+
+Rule: nothing here asks the daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple
+
+import click
+
+from assetstore import Asset, AssetRef
+from assetstore_cli.options import Word
+
+
+class Named(NamedTuple):
+    """An asset as the command line names it."""
+
+    name: str | None
+    uri: str | None
+
+    @property
+    def ref(self) -> Asset | AssetRef:
+        """What the client library takes. Raises InvalidRequest for an empty or too long name."""
+        if self.name is None:
+            return Asset.ref(uri=self.uri)
+        return Asset.ref(name=self.name) if self.uri is None else Asset(self.name, self.uri)
+
+    def __str__(self) -> str:
+        if self.name is None:
+            return f"uri {self.uri!r}"
+        return repr(self.name) if self.uri is None else f"{self.name!r} ({self.uri})"
+
+
+class Shape(NamedTuple):
+    """The arguments after ASSET: how many there must and may be. ``most`` None: any number."""
+
+    usage: str
+    least: int
+    most: int | None
+
+
+def shape_of(usage: str) -> Shape:
+    """The shape of "KEY VALUE", "[PREFIX]", "KEY..." or ""."""
+    words = usage.split()
+    least = sum(not word.startswith("[") for word in words)
+    return Shape(usage, least, None if usage.endswith("...") else len(words))
+
+
+def asset_argument(
+    usage: str, complete: Callable[..., Any]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb ASSET and what follows it, or --uri (and --name) in place of ASSET.
+
+    The verb is called with ``asset`` and ``words``.
+    """
+    shape = shape_of(usage)
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(verb)
+        def run(words: tuple[str, ...], name: str | None, uri: str | None, **kwargs: Any) -> Any:
+            asset, rest = pick(click.get_current_context(), shape, words, name, uri)
+            return verb(asset=asset, words=rest, **kwargs)
+
+        argument = click.argument(
+            "words",
+            nargs=-1,
+            type=Word(),
+            metavar=f"ASSET {usage}".strip(),
+            shell_complete=complete,
+        )
+        by_name = click.option(
+            "--name", type=Word(), metavar="NAME", help="The asset's name, in place of ASSET."
+        )
+        by_uri = click.option(
+            "--uri",
+            type=Word(),
+            metavar="URI",
+            help="The asset's uri, in place of ASSET; with --name too, both must fit.",
+        )
+        return argument(by_name(by_uri(run)))
+
+    return decorate
+
+
+def pick(
+    ctx: click.Context, shape: Shape, words: tuple[str, ...], name: str | None, uri: str | None
+) -> tuple[Named, tuple[str, ...]]:
+    """The asset that is meant, and the words that follow it."""
+    if name is None and uri is None:
+        if not words:
+            raise click.UsageError("which asset? Give its name, or --uri.", ctx)
+        name, words = words[0], words[1:]
+    elif name is None and len(words) - 1 == shape.most:
+        # One word too many for --uri alone: the asset is named in both ways.
+        name, words = words[0], words[1:]
+    if len(words) < shape.least:
+        wanted = shape.usage.split()[len(words)].rstrip(".")
+        raise click.UsageError(f"{wanted} is missing.", ctx)
+    if shape.most is not None and len(words) > shape.most:
+        raise click.UsageError(
+            f"{words[shape.most]!r} is one argument too many; an argument with spaces in it "
+            "needs quotes.",
+            ctx,
+        )
+    return Named(name, uri), words
+
+
+def pick_two(
+    ctx: click.Context, words: tuple[str, ...], source_uri: str | None, target_uri: str | None
+) -> tuple[Named, Named]:
+    """Source and target, from their names, their uris, or both."""
+    if len(words) == 2:
+        return Named(words[0], source_uri), Named(words[1], target_uri)
+    if not words and source_uri is not None and target_uri is not None:
+        return Named(None, source_uri), Named(None, target_uri)
+    if len(words) == 1 and source_uri is not None and target_uri is None:
+        return Named(None, source_uri), Named(words[0], None)
+    if len(words) == 1 and source_uri is None and target_uri is not None:
+        return Named(words[0], None), Named(None, target_uri)
+    raise click.UsageError(
+        "it takes a source and a target: each by its name, by its uri (--source-uri, "
+        "--target-uri), or by both.",
+        ctx,
+    )
