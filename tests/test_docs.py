@@ -5,8 +5,11 @@ Rule: an example is taken from the document as it stands there, never retyped he
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.checkout import ROOT, name_of, project_files
+from tests.support.daemon import Daemon
 
 #: Documents whose commands a user types.
 GUIDES = ["README.md", "CONTRIBUTING.md", "docs/operations.md"]
@@ -64,6 +68,7 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
         text=True,
         check=False,
         cwd=ROOT,
+        env={**os.environ, **environment},
     )
 
 
@@ -80,11 +85,37 @@ def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("document", ["README.md"])
-def test_the_worker_example_has_ten_lines(document: str) -> None:
-    (worker,) = blocks(document, "python")
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon with the manifest of `make run`."""
+    daemon = Daemon(tmp_path / "daemon")
+    daemon.root.mkdir()
+    shutil.copy(ROOT / "examples/manifest.json", daemon.manifest)
+    with daemon:
+        yield daemon
+
+
+def test_the_worker_of_the_readme_runs_as_it_stands_there(daemon: Daemon, tmp_path: Path) -> None:
+    (worker,) = blocks("README.md", "python")
+    script = tmp_path / "my_worker.py"
+    script.write_text(worker)
+
+    for _ in ("first run", "next run"):
+        done = run(sys.executable, "-W", "error", script, ASSETSTORE_SOCKET=str(daemon.socket))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     assert len(worker.splitlines()) == 10
+    with daemon.client() as client:
+        assert client.store("orders").get("watermark") == "2026-01-31T00:00:00Z"
+
+
+@pytest.mark.parametrize("document", [*GUIDES, "docs/design.md"])
+def test_every_manifest_shown_is_accepted(daemon: Daemon, document: str) -> None:
+    for text in blocks(document, "json"):
+        if "assets" in json.loads(text):
+            daemon.manifest.write_text(text)
+            with daemon.client() as client:
+                assert client.reload_manifest()["manifest"]["state"] in ("accepted", "held")
 
 
 def test_every_make_command_shown_exists() -> None:
