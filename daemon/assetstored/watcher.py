@@ -32,6 +32,9 @@ MIN_INTERVAL_S = 0.1
 #: How long to rely on the poll alone before events are tried again.
 RETRY_S = 30.0
 
+#: How often there is a look at the clock while no event comes.
+_TICK_MS = 100
+
 #: As in the kernel's own path resolution.
 _MAX_LINKS = 40
 
@@ -81,7 +84,8 @@ class Watcher:
         try:
             while not self._stop.is_set():
                 layout = find_layout(self._path)
-                # What changed before the directories are watched is left to the poll.
+                # Finds what changed before these directories were watched.
+                self._next_poll = 0.0
                 with closing(self._batches(layout)) as batches:
                     for changed in batches:
                         if self._look(changed, layout):
@@ -98,7 +102,7 @@ class Watcher:
                 recursive=False,
                 step=50,
                 debounce=100,
-                rust_timeout=int(POLL_S * 1000),
+                rust_timeout=_TICK_MS,
                 yield_on_timeout=True,
                 stop_event=self._stop,
                 raise_interrupt=False,
