@@ -6,9 +6,11 @@ Rule: nothing is decided here.
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TextIO
 
-_BAR_CELLS = 40
+#: What stands beside a bar: year, brackets, days, the last day.
+_BESIDE_CELLS = 32
 
 
 class Board:
@@ -19,7 +21,11 @@ class Board:
         self._totals = totals
         self._loaded = dict.fromkeys(totals, 0)
         self._until = dict.fromkeys(totals, "")
-        self._on_terminal = out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._bar_cells = min(40, shutil.get_terminal_size().columns - _BESIDE_CELLS)
+        # A line that wraps could not be erased again.
+        self._on_terminal = (
+            out.isatty() and os.environ.get("TERM", "dumb") != "dumb" and self._bar_cells > 0
+        )
         self._drawn = 0
 
     @property
@@ -60,8 +66,8 @@ class Board:
 
     def _draw(self) -> None:
         for year, total in self._totals.items():
-            filled = _BAR_CELLS * self._loaded[year] // total
-            bar = "#" * filled + "." * (_BAR_CELLS - filled)
+            filled = self._bar_cells * self._loaded[year] // total
+            bar = "#" * filled + "." * (self._bar_cells - filled)
             self._out.write(
                 f"   {year} [{bar}] {self._loaded[year]:3}/{total} {self._until[year]}\n"
             )

@@ -78,7 +78,7 @@ class Demo:
         self._leave_and_return(client)
 
         self._board.act("6. What an operator sees")
-        for command in ("status", "assets", f"ls {asset(VICTIM).name}"):
+        for command in ("status", "assets", f"ls --long {asset(VICTIM).name}"):
             self._show(*command.split())
 
     @property

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import assetstore
-from assetstore import Asset, Store
+from assetstore import Asset, Store, Writer
 
 CHUNK_DAYS = 10
 
@@ -61,7 +61,9 @@ def load(year: int, source: Path, warehouse: Path, report: Callable[[Step], None
     ``report`` hears of each step when it is done.
     """
     # The timeout is how long a stop of the daemon may last before it becomes our error.
-    with assetstore.connect(timeout=30) as client, closing(_open(warehouse)) as database:
+    # The writer is what an operator sees beside each entry.
+    connection = assetstore.connect(timeout=30, writer=Writer(task_id="load_weather"))
+    with connection as client, closing(_open(warehouse)) as database:
         store = client.store(asset(year))
         watermark: str = store.get("watermark", default="")
         report(Step("resumed", watermark))

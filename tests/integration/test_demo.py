@@ -165,6 +165,7 @@ def test_a_demo_whose_daemon_does_not_start_says_so_and_fails(
     shutil.copytree(ROOT / "examples", copy / "examples")
     broken = copy / "assetstored"
     broken.mkdir()
+    (broken / "__init__.py").touch()
     (broken / "__main__.py").write_text("raise SystemExit('no daemon today')")
 
     done = subprocess.run(
