@@ -75,8 +75,9 @@ class Connection:
         """Send a request of this kind and return its answer, which may be a Failed.
 
         Raises InvalidRequest if the daemon would not take it for its length; NotConnected if it
-        was not sent whole, so that nothing can have happened; DeadlineExceeded or OutcomeUnknown if
-        it was sent and no answer came; ProtocolError if the daemon broke the protocol.
+        was not sent whole, or the daemon said goodbye to it, so that nothing can have happened;
+        DeadlineExceeded or OutcomeUnknown if it was sent and no answer came; ProtocolError if the
+        daemon broke the protocol.
         """
         left_s = deadline - monotonic()
         if left_s <= 0:

@@ -107,6 +107,8 @@ def read_welcome(payload: bytes) -> Welcome:
     if isinstance(answer, Failed):
         if answer.code == "busy":
             raise NotConnected(f"the daemon turned the connection away: {answer.message}")
+        if answer.code == "protocol_error":
+            raise ProtocolError(f"the daemon says: {answer.message}")
         raise refusal(answer.code, answer.message, answer.detail)
     if answer.version != PROTOCOL_VERSION:
         raise ProtocolError(
@@ -143,8 +145,16 @@ def check_answer(kind: type[Request], answer: AnyAnswer) -> AnyAnswer:
     raise ProtocolError(f"a {type(answer).__name__} is no answer to a {kind.__name__}")
 
 
-def stray(answer: AnyAnswer) -> ProtocolError | OutcomeUnknown:
-    """The error for an answer that carries the id of no request under way."""
+def stray(answer: AnyAnswer) -> NotConnected | OutcomeUnknown | ProtocolError:
+    """The error for an answer that carries the id of no request under way.
+
+    It is the fate of all requests that are. A daemon that stops answers what it has taken and then
+    says goodbye: what has no answer by then was not carried out.
+    """
     if answer.id == CONNECTION_ID and isinstance(answer, Failed):
+        if answer.code == "busy":
+            return NotConnected(answer.message)
+        if answer.code == "protocol_error":
+            return ProtocolError(f"the daemon says: {answer.message}")
         return OutcomeUnknown(f"the daemon ended the connection: {answer.message}")
     return ProtocolError(f"the daemon answered request {answer.id}, which was not asked")

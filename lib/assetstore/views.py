@@ -29,9 +29,9 @@ class Span(NamedTuple):
             raise TypeError(f"limit must be an int or None, not {type(limit).__name__}")
         if limit is not None and limit < 0:
             raise InvalidRequest(f"limit is {limit}; it must not be negative")
-        return cls(
-            check_prefix(prefix), None if after is None else check_prefix(after, "after"), limit
-        )
+        # Every key comes after the empty one, which is none.
+        after = None if after is None else check_prefix(after, "after") or None
+        return cls(check_prefix(prefix), after, limit)
 
     @property
     def is_counted_by_prefix(self) -> bool:

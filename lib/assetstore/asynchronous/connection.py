@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from assetstore.dialing import dial, reason
 from assetstore.entries import Writer
 from assetstore.errors import (
-    AssetStoreError,
     DeadlineExceeded,
     NotConnected,
     OutcomeUnknown,
@@ -143,7 +142,7 @@ class Connection(asyncio.Protocol):
                     self._welcome.set_result(payload)
                     # What is behind the welcome would be read with the limits of a hello.
                     break
-        except (ProtocolError, OutcomeUnknown) as exc:
+        except (NotConnected, OutcomeUnknown, ProtocolError) as exc:
             self._fail(exc)
 
     def eof_received(self) -> None:
@@ -180,9 +179,9 @@ class Connection(asyncio.Protocol):
             except BlockingIOError:
                 sent = 0
             except OSError as exc:
-                error = NotConnected(f"the connection is dead: {reason(exc)}")
-                self._fail(OutcomeUnknown(f"the connection was lost: {reason(exc)}"))
-                raise error from exc
+                # Not closed yet: answers to other requests may still be there to read.
+                self.is_open = False
+                raise NotConnected(f"the connection is dead: {reason(exc)}") from exc
             if sent == len(data):
                 return
             data = data[sent:]
@@ -208,7 +207,7 @@ class Connection(asyncio.Protocol):
                 waiting.answer.set_exception(exc)
                 raise
 
-    def _fail(self, error: AssetStoreError) -> None:
+    def _fail(self, error: NotConnected | OutcomeUnknown | ProtocolError) -> None:
         """End the connection and everything that waits on it."""
         self.is_open = False
         waiting, self._waiting = self._waiting, {}
