@@ -62,7 +62,7 @@ def load(year: int, source: Path, warehouse: Path, report: Callable[[Step], None
     """
     # The timeout is how long a stop of the daemon may last before it becomes our error.
     # The writer is what an operator sees beside each entry.
-    connection = assetstore.connect(timeout=30, writer=Writer(task_id="load_weather"))
+    connection = assetstore.connect(timeout=30, writer=Writer(dag_id="weather", task_id="load"))
     with connection as client, closing(_open(warehouse)) as database:
         store = client.store(asset(year))
         watermark: str = store.get("watermark", default="")
