@@ -109,6 +109,21 @@ def test_the_worker_of_the_readme_runs_as_it_stands_there(daemon: Daemon, tmp_pa
         assert client.store("orders").get("watermark") == "2026-01-31T00:00:00Z"
 
 
+def test_the_command_line_of_the_readme_runs_line_by_line(daemon: Daemon, tmp_path: Path) -> None:
+    (block,) = (text for text in blocks("README.md", "sh") if "assetstore trash list" in text)
+    daemon.activate("orders", "orders_v2")
+    new = tmp_path / "new.json"
+    new.write_text(json.dumps({"version": 1, "assets": ["orders", "orders_v2", "customers"]}))
+    for line in block.splitlines():
+        arguments = shlex.split(line, comments=True)[1:]
+        command = [str(new) if word == "new.json" else word for word in arguments]
+        done = run(
+            *(sys.executable, "-m", "assetstore_cli", *command),
+            ASSETSTORE_SOCKET=str(daemon.socket),
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
 @pytest.mark.parametrize("document", [*GUIDES, "docs/design.md"])
 def test_every_manifest_shown_is_accepted(daemon: Daemon, document: str) -> None:
     for text in blocks(document, "json"):
@@ -141,7 +156,9 @@ def _cli_help(words: list[str]) -> tuple[list[str], str]:
     for length in (2, 1):
         verb = words[:length]
         done = run(sys.executable, "-m", "assetstore_cli", *verb, "--help")
-        if done.returncode == 0 and f"assetstore {' '.join(verb)} " in done.stdout:
+        is_named = done.returncode == 0 and f"assetstore {' '.join(verb)} " in done.stdout
+        # A group is no command: the word after it had to be one of its verbs.
+        if is_named and "COMMAND [ARGS]" not in done.stdout:
             return verb, done.stdout
     raise AssertionError(f"there is no `assetstore {' '.join(words)}`")
 
@@ -155,6 +172,12 @@ def test_every_assetstore_command_shown_exists_with_its_options() -> None:
         verb, text = _cli_help(words)
         for option in [word.partition("=")[0] for word in words if word.startswith("--")]:
             assert option in text, f"{document}: `assetstore {' '.join(verb)}` has no {option}"
+
+
+@pytest.mark.parametrize("words", [["stauts"], ["trash", "lsit"]])
+def test_a_command_that_does_not_exist_would_be_noticed(words: list[str]) -> None:
+    with pytest.raises(AssertionError, match="there is no"):
+        _cli_help(words)
 
 
 def test_every_option_of_the_daemon_that_is_shown_exists() -> None:
