@@ -33,6 +33,8 @@ SOURCE = Path(__file__).with_name("seattle-weather.csv")
 #: The worker that is killed, and the last day that it has in the warehouse by then.
 VICTIM, VICTIM_DAY = 2013, "2013-05-20"
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Demo:
     """One showing: the acts, in their order, each with its checks."""
@@ -197,8 +199,8 @@ def write_manifest(path: Path, years: list[int]) -> None:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for stop in _STOPS:
+        signal.signal(stop, _interrupt)
     started = time.monotonic()
     days = dict(sorted(Counter(int(day.day[:4]) for day in read_days(SOURCE)).items()))
     board = Board(sys.stdout, days)
@@ -223,6 +225,9 @@ def main() -> int:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    # Once is enough: a second Ctrl-C must not cut the clearing up short.
+    for stop in _STOPS:
+        signal.signal(stop, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
