@@ -49,6 +49,9 @@ _RESERVED_FDS = 64
 #: How long a stop may take: a commit on a slow disk, and clients that fetch their answers.
 _STOP_S = 4.0
 
+#: When a manifest is tried again that the store had no room for.
+_RETRY_S = 5.0
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon until it is told to stop; returns the exit status."""
@@ -292,7 +295,9 @@ class Daemon:
     async def _follow(self, keeper: ManifestKeeper, changed: asyncio.Event) -> None:
         """Check the manifest whenever it may have changed; many changes are one check."""
         while True:
-            await changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_S if keeper.state == "unapplied" else None):
+                    await changed.wait()
             changed.clear()
             await keeper.check()
 

@@ -12,7 +12,7 @@ import msgspec
 from assetstore.messages import AssetRef
 
 #: How many changes are applied at once: few enough that other writes do not wait for long.
-SLICE_CHANGES = 500
+SLICE_CHANGES = 100
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -154,10 +154,16 @@ class CommitQueue(asyncio.Protocol):
         self._transport.write(frame(jobs.encode(jobs.Batch([item.job for item in batch]))))
 
     def _take(self) -> list[_Waiting]:
-        if self._background and (not self._background_last or not self._waiting):
-            self._background_last = True
-            return [self._background.popleft()]
+        """The next batch: background work and clients take turns. Empty where nothing waits."""
+        background_next = not self._background_last
         self._background_last = False
+        batch = [] if background_next and self._background else self._take_of_clients()
+        if not batch and self._background:
+            self._background_last = True
+            batch = [self._background.popleft()]
+        return batch
+
+    def _take_of_clients(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         size = 0
         now = time.monotonic()

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from typing import Any, Literal
 
-from assetstore.errors import Conflict, InvalidRequest
+from assetstore.errors import Conflict, InvalidRequest, Refused
 from assetstored import jobs
 from assetstored.changes import Verdict
 from assetstored.commits import CommitQueue
@@ -23,7 +23,15 @@ from assetstored.reader import Reader
 _log = logging.getLogger("assetstored.manifest")
 
 State = Literal[
-    "none", "applying", "accepted", "unchanged", "missing", "unreadable", "invalid", "held"
+    "none",  # not looked at yet
+    "applying",
+    "accepted",
+    "unchanged",
+    "unapplied",  # accepted, but the store refused a part of it: it is tried again
+    "missing",
+    "unreadable",
+    "invalid",
+    "held",
 ]
 
 
@@ -105,10 +113,13 @@ class ManifestKeeper:
         with proposal:
             verdict = proposal.verdict
             if verdict.state in ("accepted", "unchanged"):
-                for part in proposal.slices():
-                    self.state = "applying"
-                    await self._queue.do(jobs.ApplySlice(part))
-                await self._finish(verdict)
+                try:
+                    for part in proposal.slices():
+                        self.state, self.reason = "applying", None
+                        await self._queue.do(jobs.ApplySlice(part))
+                    await self._finish(verdict)
+                except Refused as exc:
+                    self._keep_last("unapplied", str(exc))
                 return
         self._held = verdict if verdict.state == "held" else None
         self._keep_last(verdict.state, verdict.reason)
@@ -134,6 +145,5 @@ class ManifestKeeper:
         self.state, self.reason = state, reason
         if self._logged != (state, reason):
             self._logged = (state, reason)
-            _log.warning(
-                "the manifest is %s, the last accepted one stays: %s", state, reason or self._path
-            )
+            stays = "tried again" if state == "unapplied" else "the last accepted one stays"
+            _log.warning("the manifest is %s, %s: %s", state, stays, reason or self._path)

@@ -93,7 +93,7 @@ class StatusReporter:
         problems = []
         if self._keeper.state not in ("accepted", "applying"):
             problems.append(
-                f"the manifest is {self._keeper.state}; the last accepted one stays"
+                f"the manifest is {self._keeper.state}"
                 + (f": {self._keeper.reason}" if self._keeper.reason else "")
             )
         if disk_free < _LOW_DISK_BYTES:

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
+from assetstore.errors import Refused
 from assetstore.messages import TrashInfo
 from assetstored import jobs
 from assetstored.commits import CommitQueue
@@ -23,6 +24,10 @@ _log = logging.getLogger("assetstored.sweeper")
 
 #: Rows of the trash, or stores to condemn, in one go: about a millisecond.
 _PAGE = 500
+
+
+#: When a sweep that was refused is tried again, if the interval is longer.
+_RETRY_S = 10.0
 
 
 def is_due(row: TrashRow, now_us: int, grace_us: int) -> bool:
@@ -48,14 +53,18 @@ class Sweeper:
         """Sweep now and after every interval; drop what was condemned at once."""
         self._left_to_drop.set()
         while True:
-            await self.sweep()
             try:
+                await self.sweep()
                 async with asyncio.timeout(self._interval_s):
                     while True:
                         await self._left_to_drop.wait()
                         await self._drop_condemned()
             except TimeoutError:
                 pass
+            except Refused as exc:
+                # A full disk is the very moment to go on trying: a drop makes room.
+                _log.warning("the sweep was stopped, and is tried again: %s", exc)
+                await asyncio.sleep(min(self._interval_s, _RETRY_S))
 
     async def due(self) -> list[TrashInfo]:
         """What the next sweep would drop."""

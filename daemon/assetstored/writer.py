@@ -238,7 +238,10 @@ def run_writer(link: socket.socket, data_dir: Path) -> int:
     while True:
         payload = reader.next()
         if payload is None:
-            data = link.recv(1 << 20)
+            try:
+                data = link.recv(1 << 20)
+            except ConnectionResetError:
+                data = b""  # it died with an answer unread; its end all the same
             if not data:
                 store.close()
                 return os.EX_OK
@@ -258,5 +261,5 @@ def run_writer(link: socket.socket, data_dir: Path) -> int:
 
 def _send(link: socket.socket, report: jobs.AnyReport) -> None:
     # If the serving process is gone, the next read ends this one too.
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(ConnectionError):
         link.sendall(frame(jobs.encode(report)))
