@@ -127,6 +127,6 @@ def _is_exact(ref: AssetRef) -> bool:
 
 def _checked(assets: Iterable[Any], what: str) -> list[Any]:
     # A str is iterable, and each of its letters would be an asset.
-    if isinstance(assets, str) or not isinstance(assets, Iterable):
+    if isinstance(assets, str | bytes) or not isinstance(assets, Iterable):
         raise TypeError(f"{what} must be a list of assets, not {type(assets).__name__}")
     return list(assets)
