@@ -21,8 +21,9 @@ from assetstored.changes import Slice, Verdict
 #: A manifest of 100,000 assets takes less than one second, in TOML 3; the rest is for a slow disk.
 TIMEOUT_S = 60.0
 
-#: A slice of the longest names: 500 times three strings of 1,500 characters of 4 bytes.
-MAX_FRAME_BYTES = 16 * 1024 * 1024
+#: Twice what a slice of the longest names takes: 200 times three strings of 1,500 characters of 4
+#: bytes each.
+MAX_FRAME_BYTES = 8 * 1024 * 1024
 
 _CHUNK_BYTES = 64 * 1024
 _STDERR_BYTES = 2000

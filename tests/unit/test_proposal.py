@@ -60,7 +60,7 @@ def test_a_first_manifest_is_accepted_whatever_its_size() -> None:
     assert outcome == Verdict(
         "accepted", None, outcome.digest, active=0, proposed=1200, activates=1200
     )
-    assert [len(part.activate) for part in parts] == [500, 500, 200]
+    assert [len(part.activate) for part in parts] == [SLICE_CHANGES] * 6
 
 
 def test_what_is_active_already_is_unchanged() -> None:
@@ -151,8 +151,10 @@ def test_a_small_change_is_one_slice() -> None:
     assert parts == [Slice([AssetRef("a", "old")], [("a", "new", None)], [("b", "b", "g")])]
 
 
-@pytest.mark.parametrize("leaving", [0, 1, 499, 500, 501, 1200])
-@pytest.mark.parametrize("arriving", [0, 1, 500, 777])
+@pytest.mark.parametrize(
+    "leaving", [0, 1, SLICE_CHANGES - 1, SLICE_CHANGES, SLICE_CHANGES + 1, 1200]
+)
+@pytest.mark.parametrize("arriving", [0, 1, SLICE_CHANGES, 777])
 @pytest.mark.parametrize("staying", [0, 1, 999])
 def test_slices_hold_every_change_once_and_what_leaves_comes_first(
     leaving: int, arriving: int, staying: int
