@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from tests.support.waiting import wait_until
 from tests.system.clients import on_client
-from tests.system.installation import CONFIG, MANIFEST, SERVICE, SOCKET_UNIT
+from tests.system.installation import CONFIG, MANIFEST, SERVICE
 from tests.system.machine import Machine
 
 _DROP_IN = f"/etc/systemd/system/{SERVICE}.d/test.conf"
@@ -30,7 +30,7 @@ class Daemon:
         self._machine.write(CONFIG, "")
         self.write_manifest(self.ASSETS)
         self.remove_drop_in()
-        self._machine.systemctl("restart", SOCKET_UNIT, SERVICE)
+        self._machine.systemctl("restart", SERVICE)
 
     def write_manifest(self, assets: list[str]) -> None:
         self._machine.write(MANIFEST, json.dumps({"version": 1, "assets": assets}))

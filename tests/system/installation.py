@@ -72,7 +72,7 @@ def uninstall(machine: Machine) -> None:
     machine.systemctl("disable", "--now", SOCKET_UNIT, SERVICE)
     machine.run(f"{_LUGGAGE}/systemd/install.sh", "uninstall")
     machine.systemctl("daemon-reload")
-    machine.run("rm", "-rf", _VENV, _LUGGAGE, DATA_DIR, "/etc/assetstore")
+    machine.run("rm", "-rf", _VENV, _LUGGAGE, DATA_DIR, "/etc/assetstore", "/run/assetstore")
     machine.run("userdel", "assetstore", may_fail=True)
     for group in ("assetstore", CLIENTS):
         machine.run("groupdel", group, may_fail=True)

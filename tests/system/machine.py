@@ -33,8 +33,9 @@ class Machine:
 
     def command(self, argv: Sequence[str], user: str | None = None) -> list[str]:
         """What to execute here so that argv runs there, as root or with all groups of user."""
-        as_user = () if user is None else _as(user)
-        return [*self.enter, *_ENVIRONMENT, *as_user, *argv]
+        # What is started here must not outlive this end of it, wherever there is.
+        there = ("setpriv", "--pdeathsig=KILL", *(_as(user) if user else ()))
+        return [*self.enter, *_ENVIRONMENT, *there, *argv]
 
     def run(
         self,
@@ -112,4 +113,4 @@ class Machine:
 
 
 def _as(user: str) -> tuple[str, ...]:
-    return ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--inh-caps=-all")
+    return (f"--reuid={user}", f"--regid={user}", "--init-groups", "--inh-caps=-all")
