@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.waiting import wait_until
 from tests.system import container, installation
 from tests.system.container import booted_container
 from tests.system.daemon import Daemon
@@ -65,7 +64,6 @@ def _with_the_asset_store(machine: Machine, scratch: Path) -> Iterator[Machine]:
         for user in ("insider", "outsider"):
             machine.run("userdel", user, may_fail=True)
         uninstall(machine)
-        wait_until(lambda: not traces(machine), 5, "the asset store to be gone")
 
 
 def _in_use(machine: Machine) -> str | None:

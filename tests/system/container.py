@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,10 +23,17 @@ _TOOLS = ("systemd-nspawn", "nsenter", "unshare", "setpriv")
 
 _NAME = "assetstore-test-"
 
-# In a mount namespace of its own, so that all mounts go when the last process of it does.
+# If the tests are killed, the kernel ends unshare (--pdeathsig), the first process of its
+# namespace (--kill-child), all others there, and then the mounts. nspawn alone would leave the
+# container behind.
+_ENCLOSURE = (
+    *("setpriv", "--pdeathsig=KILL"),
+    *("unshare", "--mount", "--propagation=private"),
+    *("--pid", "--fork", "--kill-child=KILL", "--mount-proc"),
+)
+
 # /run is covered because nspawn keeps notes there; /var/log/journal, so that the journal in the
 # container does not begin by copying this machine's journal into memory.
-# --pdeathsig: if the tests are killed, the kernel ends nspawn, and with it the container.
 # --register=no and --keep-unit: there is no systemd here to ask for a scope.
 _BOOT = """
 set -eu
@@ -37,7 +43,7 @@ mkdir "$base/upper" "$base/work" "$base/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" "$base/root"
 mount -t tmpfs -o mode=755 tmpfs /run
 for cgroup in "$@"; do echo $$ >"$cgroup/cgroup.procs"; done
-exec setpriv --pdeathsig=KILL systemd-nspawn \\
+exec systemd-nspawn \\
     --quiet --register=no --keep-unit --machine="$name" --directory="$base/root" \\
     --private-network --resolv-conf=off --timezone=off --link-journal=no \\
     --tmpfs=/var/log/journal --console=pipe --boot systemd.unit=basic.target
@@ -54,11 +60,9 @@ def what_is_missing() -> str | None:
     roots = _cgroup_roots()
     if not roots or not all(os.access(root, os.W_OK) for root in roots):
         return "no cgroup hierarchy in which systemd could have a branch of its own"
-    probe = subprocess.run(
-        ["unshare", "--mount", "true"], capture_output=True, text=True, check=False
-    )
+    probe = subprocess.run([*_ENCLOSURE, "true"], capture_output=True, text=True, check=False)
     if probe.returncode:
-        return f"no mount namespace of our own: {probe.stderr.strip()}"
+        return f"no namespaces of our own: {probe.stderr.strip()}"
     return None
 
 
@@ -81,21 +85,20 @@ def booted_container(base: Path) -> Iterator[Machine]:
             cgroup.mkdir()
         with log.open("wb") as output:
             nspawn = subprocess.Popen(
-                [
-                    *("unshare", "--mount", "--propagation", "private"),
-                    *("sh", "-c", _BOOT, "sh", name, str(base), *map(str, cgroups)),
-                ],
+                [*_ENCLOSURE, "sh", "-c", _BOOT, "sh", name, str(base), *map(str, cgroups)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 # The hierarchy systemd shall use inside, also where this machine mixes both.
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+                # Ctrl-C is for the tests, which clean up; the container must live for that.
                 start_new_session=True,
             )
         yield _wait_for_boot(nspawn, log)
     finally:
         if nspawn is not None:
-            _end(nspawn)
+            nspawn.kill()
+            nspawn.wait()
         for cgroup in cgroups:
             _remove_cgroup(cgroup)
 
@@ -127,15 +130,15 @@ def _wait_for_boot(nspawn: subprocess.Popen[bytes], log: Path) -> Machine:
 
 
 def _init_of(ancestor: int) -> int | None:
-    """The descendant of the process that is PID 1 in a namespace of its own."""
+    """The descendant that is PID 1 of the container."""
     for pid in _descendants(ancestor):
         try:
             status = Path(f"/proc/{pid}/status").read_text()
         except OSError:
             continue
-        # From our namespace to the innermost: "NSpid: 6180 1".
+        # "NSpid: 6180 3 1": its number here, in the enclosure, and in the container.
         pids = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
-        if len(pids) > 1 and pids[-1] == "1":
+        if len(pids) == 3 and pids[-1] == "1":
             return pid
     return None
 
@@ -148,20 +151,6 @@ def _descendants(pid: int) -> Iterator[int]:
     for child in map(int, children):
         yield child
         yield from _descendants(child)
-
-
-def _end(nspawn: subprocess.Popen[bytes]) -> None:
-    # With its PID 1 the kernel kills every process of the container, and nspawn then ends.
-    leader = _init_of(nspawn.pid)
-    if leader is not None:
-        os.kill(leader, signal.SIGKILL)
-    else:
-        os.killpg(nspawn.pid, signal.SIGKILL)
-    try:
-        nspawn.wait(10)
-    except subprocess.TimeoutExpired:
-        os.killpg(nspawn.pid, signal.SIGKILL)
-        nspawn.wait(10)
 
 
 def _cgroup_roots() -> list[Path]:

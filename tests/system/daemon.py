@@ -6,7 +6,6 @@ Rule: through systemctl, files and signals only; what clients see is clients.py'
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from tests.support.waiting import wait_until
@@ -14,7 +13,8 @@ from tests.system.clients import on_client
 from tests.system.installation import CONFIG, MANIFEST, SERVICE
 from tests.system.machine import Machine
 
-_DROP_IN = f"/etc/systemd/system/{SERVICE}.d/test.conf"
+# Below /run, where it would be gone after a reboot in any case.
+_DROP_INS = f"/run/systemd/system/{SERVICE}.d"
 
 
 class Daemon:
@@ -37,15 +37,15 @@ class Daemon:
 
     def add_drop_in(self, *settings: str) -> None:
         """Restart with these settings in place of the unit's."""
-        self._machine.run("mkdir", "-p", str(PurePosixPath(_DROP_IN).parent))
-        self._machine.write(_DROP_IN, "\n".join(["[Service]", *settings, ""]))
+        self._machine.run("mkdir", "-p", _DROP_INS)
+        self._machine.write(f"{_DROP_INS}/test.conf", "\n".join(["[Service]", *settings, ""]))
         self._machine.systemctl("daemon-reload")
         self._machine.systemctl("restart", SERVICE)
 
     def remove_drop_in(self) -> None:
         """The unit is as shipped. What runs goes on with what it was started with."""
-        if self._machine.run("test", "-e", _DROP_IN, may_fail=True).returncode == 0:
-            self._machine.run("rm", _DROP_IN)
+        if self._machine.run("test", "-e", _DROP_INS, may_fail=True).returncode == 0:
+            self._machine.run("rm", "-r", _DROP_INS)
             self._machine.systemctl("daemon-reload")
 
     def status(self) -> dict[str, Any]:

@@ -68,19 +68,28 @@ def install(machine: Machine, wheels: Path) -> None:
 
 
 def uninstall(machine: Machine) -> None:
-    """Everything that install made is gone, the data included."""
-    machine.systemctl("disable", "--now", SOCKET_UNIT, SERVICE)
-    machine.run(f"{_LUGGAGE}/systemd/install.sh", "uninstall")
-    machine.systemctl("daemon-reload")
-    machine.run("rm", "-rf", _VENV, _LUGGAGE, DATA_DIR, "/etc/assetstore", "/run/assetstore")
-    machine.run("userdel", "assetstore", may_fail=True)
-    for group in ("assetstore", CLIENTS):
-        machine.run("groupdel", group, may_fail=True)
+    """Everything that install made is gone, the data included, however far install came."""
+    for argv in (
+        ("systemctl", "disable", "--now", SOCKET_UNIT, SERVICE),
+        (f"{_LUGGAGE}/systemd/install.sh", "uninstall"),
+        ("systemctl", "daemon-reload"),
+        ("rm", "-rf", _VENV, _LUGGAGE, DATA_DIR, "/etc/assetstore", "/run/assetstore"),
+        ("userdel", "assetstore"),
+        ("groupdel", "assetstore"),
+        ("groupdel", CLIENTS),
+    ):
+        machine.run(*argv, may_fail=True)
+    left = traces(machine)
+    assert left == [], f"still there after uninstall: {left}"
 
 
 def traces(machine: Machine) -> list[str]:
     """What there already is of an asset store on the machine."""
-    paths = (_VENV, _LUGGAGE, DATA_DIR, "/etc/assetstore", "/run/assetstore")
+    paths = (
+        *(_VENV, _LUGGAGE, DATA_DIR, "/etc/assetstore", "/run/assetstore"),
+        f"/usr/local/lib/systemd/system/{SERVICE}",
+        f"/etc/systemd/system/{SERVICE}",
+    )
     return [path for path in paths if not machine.run("test", "-e", path, may_fail=True).returncode]
 
 

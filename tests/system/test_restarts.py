@@ -8,7 +8,7 @@ from tests.system.fleet import assert_nothing_surfaced_and_nothing_is_lost, at_w
 from tests.system.installation import SERVICE
 from tests.system.machine import Machine
 
-# Shorter than the 15 s of the unit, so that the test is; the mechanism is the same.
+# Shorter than the 30 s of the unit, so that the test is; the mechanism is the same.
 SHORT_WATCHDOG = "WatchdogSec=2s"
 
 # A hang costs the watchdog's interval at most, then a restart.
