@@ -25,6 +25,7 @@ from assetstore.exchange import (
 from assetstore.framing import FrameReader
 from assetstore.limits import MAX_HELLO_BYTES
 from assetstore.messages import AnyAnswer, Limits, Request, decode_answer
+from assetstore.retry import NoTimeLeft
 
 # A normal answer is one piece; a value of 1 MiB comes in as many as the socket's buffer makes of
 # it.
@@ -81,7 +82,7 @@ class Connection:
         """
         left_s = deadline - monotonic()
         if left_s <= 0:
-            raise NotConnected("no time was left to send the request")
+            raise NoTimeLeft("no time was left to send the request")
         self._last_id = request_id = self._last_id + 1
         data = request_frame(kind, request_id, fields, left_s, self._limits)
         try:

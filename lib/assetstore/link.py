@@ -16,6 +16,7 @@ from assetstore.entries import Writer
 from assetstore.errors import NotConnected
 from assetstore.forking import after_fork
 from assetstore.messages import AnyAnswer, Request
+from assetstore.retry import ClientClosed
 
 #: More than this gains nothing: the writes of all of them become one commit anyway. Threads beyond
 #: wait their turn.
@@ -185,7 +186,7 @@ class Link:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise NotConnected("this client is closed; make a new one with assetstore.connect()")
+            raise ClientClosed("this client is closed; make a new one with assetstore.connect()")
 
 
 class _Waiter:

@@ -56,10 +56,18 @@ READS: Final[frozenset[type[Request]]] = frozenset(
 REPEATABLE: Final = READS | {Set}
 
 
+class ClientClosed(NotConnected):
+    """The client was closed by its owner. No attempt can help."""
+
+
+class NoTimeLeft(NotConnected):
+    """The timeout ended before the request was sent; what delayed it says more."""
+
+
 class Attempts:
     """What one call has gone through so far. Made when it fails for the first time."""
 
-    __slots__ = ("_kind", "_pause_s", "_random", "_sent", "_socket", "_timeout_s")
+    __slots__ = ("_kind", "_last", "_pause_s", "_random", "_sent", "_socket", "_timeout_s")
 
     def __init__(
         self,
@@ -74,12 +82,18 @@ class Attempts:
         self._random = random
         self._pause_s = FIRST_PAUSE_S
         self._sent = False
+        self._last: AssetStoreError | None = None
 
     def pause_after(self, error: AssetStoreError, left_s: float) -> float:
         """How long to wait before the next attempt, or raise what the caller is to get.
 
         ``left_s`` is how much of the call's timeout is left.
         """
+        if isinstance(error, ClientClosed):
+            raise error
+        if isinstance(error, NoTimeLeft) and self._last is not None:
+            error = self._last
+        self._last = error
         if isinstance(error, Refused) and not isinstance(error, Busy):
             raise self._refused(error)
         if isinstance(error, OutcomeUnknown):

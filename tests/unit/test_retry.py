@@ -25,6 +25,8 @@ from assetstore.retry import (
     READS,
     REPEATABLE,
     Attempts,
+    ClientClosed,
+    NoTimeLeft,
     check_timeout,
 )
 
@@ -84,6 +86,12 @@ def test_a_refusal_reaches_the_caller_as_it_is(
     kind: type[m.Request], error: AssetStoreError
 ) -> None:
     assert final_error(attempts(kind), error, PLENTY_S) is error
+
+
+def test_a_client_that_was_closed_stays_closed() -> None:
+    closed = ClientClosed("this client is closed")
+
+    assert final_error(attempts(), closed, PLENTY_S) is closed
 
 
 def test_pauses_begin_at_10_ms_and_double_up_to_a_quarter_of_a_second() -> None:
@@ -158,6 +166,15 @@ def test_busy_to_the_end_is_what_the_caller_gets() -> None:
     busy = Busy("512 requests are queued")
 
     assert final_error(attempts(m.Delete), busy, 0.0) is busy
+
+
+def test_that_time_ran_out_does_not_hide_what_took_it() -> None:
+    busy = Busy("512 requests are queued")
+    tries = attempts(m.Delete)
+    tries.pause_after(busy, PLENTY_S)
+
+    assert final_error(tries, NoTimeLeft("no time was left"), 0.0) is busy
+    assert "no time was left" in str(final_error(attempts(), NoTimeLeft("no time was left"), 0.0))
 
 
 def test_busy_after_a_set_was_sent_does_not_hide_that_it_may_have_happened() -> None:

@@ -30,6 +30,7 @@ from assetstore.exchange import (
 from assetstore.framing import FrameReader
 from assetstore.limits import MAX_HELLO_BYTES
 from assetstore.messages import AnyAnswer, Limits, Request, decode_answer
+from assetstore.retry import NoTimeLeft
 
 
 class _Waiting(NamedTuple):
@@ -103,7 +104,7 @@ class Connection(asyncio.Protocol):
             await self._wait_until_writable(self._writable, deadline)
         left_s = deadline - monotonic()
         if left_s <= 0:
-            raise NotConnected("no time was left to send the request")
+            raise NoTimeLeft("no time was left to send the request")
         self._last_id = request_id = self._last_id + 1
         self._send(request_frame(kind, request_id, fields, left_s, self._limits))
         answer: asyncio.Future[AnyAnswer] = self.loop.create_future()

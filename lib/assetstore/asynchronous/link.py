@@ -15,6 +15,7 @@ from assetstore.entries import Writer
 from assetstore.errors import NotConnected
 from assetstore.forking import after_fork
 from assetstore.messages import AnyAnswer, Request
+from assetstore.retry import ClientClosed
 
 
 class Link:
@@ -79,19 +80,22 @@ class Link:
         except TimeoutError:
             raise NotConnected("the daemon did not answer the hello") from None
         try:
-            if self._is_closed:
-                raise NotConnected("this client is closed; make a new AsyncClient")
+            self._check_open()
             connection = self._connection
             if connection is None or not self._is_usable(connection):
                 connection = Connection()
                 await connection.open(self._path, self._writer, deadline)
                 if self._is_closed:
                     await connection.close()
-                    raise NotConnected("this client is closed; make a new AsyncClient")
+                self._check_open()
                 self._connection = connection
             return connection
         finally:
             self._connecting.release()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClientClosed("this client is closed; make a new AsyncClient")
 
     def _leave_other_loop(self) -> None:
         connection = self._connection
