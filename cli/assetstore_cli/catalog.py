@@ -33,9 +33,9 @@ _COLUMNS = (
 @click.option("--inactive", is_flag=True, help="Only those that are not active.")
 @with_session
 def assets(session: Session, pattern: str | None, everything: bool, inactive: bool) -> None:
-    """List the active assets, or those whose name or uri fits PATTERN.
+    """List the active assets.
 
-    PATTERN is the whole name or uri, with * and ? as wildcards; quote it.
+    PATTERN picks those whose name or uri it fits as a whole, with * and ? as wildcards; quote it.
     SINCE is when the asset came into its state.
 
     --json: {"name", "uri", "group", "state", "entries", "since"}.

@@ -38,7 +38,9 @@ for _shell, (_class, _) in SHELLS.items():
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 @with_session
 def completion(session: Session, shell: str) -> None:
-    """Print the script that makes a shell complete verbs, options, assets and keys.
+    """Print the completion script of a shell.
+
+    It completes verbs and options, and asks the daemon for names of assets and for keys.
 
     How it is installed stands at its end.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,7 +13,7 @@ import click
 from assetstore import AssetStoreError, Client, Entry, InvalidRequest, ProtocolError, TrashInfo
 from assetstore.values import check_json, decode_value
 from assetstore_cli import completion
-from assetstore_cli.failures import ABSENT, DONE, KeyAbsent
+from assetstore_cli.failures import ABSENT, DONE, KeyAbsent, Refusal
 from assetstore_cli.naming import Named, asset_argument
 from assetstore_cli.options import Verb, Word
 from assetstore_cli.records import entry_record, writer_text
@@ -89,7 +90,7 @@ def set_(session: Session, asset: Named, words: tuple[str, ...], string: bool) -
     if string:
         value = text.removesuffix("\n") if given == "-" else text
     else:
-        value = _value_of(text, "VALUE")
+        value = _value_to_set(asset, key, text, given)
     with session.client() as client:
         revision = client.store(asset.ref).set(key, value)
     if session.json:
@@ -172,25 +173,44 @@ def _details(session: Session, entry: Entry) -> Iterator[str]:
     yield f"{label}     {json_text(entry.value, screen, for_eyes=True)}"
 
 
+class NotJson(Exception):
+    """The text is not JSON at all."""
+
+
 def _value_of(text: str, what: str) -> Any:
     """The value of JSON text as a person typed it."""
     raw = text.encode()
     try:
         check_json(raw)
-    except InvalidRequest as refused:
+    except InvalidRequest:
         # Null, a lone surrogate or too deep: JSON, but no value. It is refused like any other.
         with suppress(RecursionError):
             _check_syntax(raw, what)
-        raise refused from None
+        raise
     return decode_value(raw)
+
+
+def _value_to_set(asset: Named, key: str, text: str, given: str) -> Any:
+    try:
+        return _value_of(text, "VALUE")
+    except NotJson as exc:
+        named = asset.as_arguments()
+        same = shlex.join(["assetstore", "set", "--string", *named, key, given[:60]])
+        raise click.UsageError(
+            f"{exc} Did you mean it as text? Then: {same}", click.get_current_context()
+        ) from None
+    except InvalidRequest as exc:
+        if text.strip() == "null":
+            raise Refusal("null is no value; 'assetstore delete' takes the key away") from None
+        raise Refusal(f"VALUE: {exc}") from None
 
 
 def _fallback(text: str) -> Any:
     try:
         return _value_of(text, "--default")
-    except InvalidRequest as exc:
+    except (NotJson, InvalidRequest) as exc:
         raise click.UsageError(
-            f"--default: {exc}; it takes what a key can hold.", click.get_current_context()
+            f"{exc} --default takes what a key can hold, as JSON.", click.get_current_context()
         ) from None
 
 
@@ -198,11 +218,7 @@ def _check_syntax(raw: bytes, what: str) -> None:
     try:
         decode_value(raw)
     except ProtocolError as exc:
-        raise click.UsageError(
-            f"{what} is not JSON: {exc.__cause__ or exc}. "
-            f"A text stands in quotes ('\"like this\"'); set takes it without them after --string.",
-            click.get_current_context(),
-        ) from None
+        raise NotJson(f"{what} is not JSON: {exc.__cause__ or exc}.") from None
 
 
 def _standard_input() -> str:

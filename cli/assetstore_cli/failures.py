@@ -16,15 +16,11 @@ import click
 from assetstore import (
     AssetStoreError,
     Busy,
-    Damaged,
-    Forbidden,
-    InactiveAsset,
     NotConnected,
     OutcomeUnknown,
     ProtocolError,
     ServerFault,
     StoreFull,
-    UnknownAsset,
 )
 from assetstore_cli.options import Settings
 from assetstore_cli.render import Screen, printable, styled
@@ -38,27 +34,13 @@ FAULT = 70  # sysexits.h: EX_SOFTWARE
 INTERRUPTED = 130  # as a shell reports SIGINT
 STDOUT_CLOSED = 141  # as a shell reports SIGPIPE
 
-#: What to do about it, by the narrowest class that has an advice.
+#: What to do about it, where the message of the library or the daemon does not say.
 _ADVICE: dict[type[AssetStoreError], str] = {
-    InactiveAsset: (
-        "it has left the manifest; its entries come back when it returns within grace "
-        "(assetstore trash list)"
-    ),
-    UnknownAsset: "assetstore assets --all lists what is known",
-    Forbidden: "the daemon looks at the user id; ask who runs it",
-    StoreFull: "assetstore status shows the space; reads go on",
-    Damaged: "restore it from a backup, or set or delete the key anew; docs/operations.md has more",
-    Busy: "nothing was done; try again, or give more time with --timeout",
-    ServerFault: "the daemon's log has the rest: journalctl -u assetstored",
-    NotConnected: (
-        "nothing was sent. Is the daemon running (systemctl status assetstored)? "
-        "Another socket is named by --socket or ASSETSTORE_SOCKET"
-    ),
-    OutcomeUnknown: (
-        "no answer came: if this was to change something, it may have happened or not; "
-        "look before you repeat it"
-    ),
-    ProtocolError: "is it assetstored that listens on that socket, and of a fitting version?",
+    StoreFull: "assetstore status shows the space, assetstore trash list what waits to be dropped",
+    Busy: "try again, or wait longer with --timeout",
+    ServerFault: "journalctl -u assetstored",
+    OutcomeUnknown: "if this was to change something, look before you repeat it",
+    ProtocolError: "is it assetstored that listens there, and of a version that fits?",
 }
 
 
@@ -113,7 +95,10 @@ def _explain(exc: Exception, settings: Settings) -> None:
     head = styled("Error:", "red", Screen(colour=colour))
     if settings.debug:
         traceback.print_exception(exc)
-    if isinstance(exc, click.UsageError):
+    if type(exc).__name__ == "NoArgsIsHelpError":
+        # click's, since 8.2; its message is the whole help.
+        _say(str(exc))
+    elif isinstance(exc, click.UsageError):
         if exc.ctx is not None:
             _say(exc.ctx.get_usage())
         _say(f"{head} {_safe(exc.format_message())}")

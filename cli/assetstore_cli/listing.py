@@ -65,7 +65,8 @@ def ls(
             last_key = _list_keys(session, islice(keys, limit))
             more = next(keys, None) is not None
     if more and session.out.is_terminal and not session.json:
-        note(f"(there are more: go on with --after {shlex.quote(printable(last_key))})")
+        last = shlex.quote(last_key) if last_key.isprintable() else "the last of these"
+        note(f"(there are more: go on with --after {last})")
 
 
 def _list_keys(session: Session, keys: Iterator[str]) -> str:

@@ -5,7 +5,6 @@ What a manifest is and what it changes is decided by assetstore.manifest, as in 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +12,11 @@ import click
 
 from assetstore import Client, NotConnected
 from assetstore.manifest import (
+    MAX_MANIFEST_BYTES,
     Difference,
     Manifest,
     ManifestAsset,
     ManifestInvalid,
-    check_size,
     difference,
     parse,
     verdict,
@@ -31,12 +30,11 @@ from assetstore_cli.session import Session, with_session
 # What a person can take in before saying yes; the number of the rest is said.
 _MOST_SHOWN = 20
 
-#: What to do about a manifest that does not count, by its state.
+#: What to do about a manifest that does not count, by its state; if held, the reason says it.
 REMEDIES = {
     "missing": "put the file there, or name another one in the daemon's configuration",
     "unreadable": "give the daemon's user the right to read it",
     "invalid": "mend the file; assetstore manifest check says whether it is right",
-    "held": "look with assetstore manifest diff, then: assetstore manifest accept",
     "none": "assetstore manifest reload reads it",
 }
 
@@ -104,7 +102,7 @@ def reload(session: Session) -> int:
 
     --json: the daemon's "manifest", as in 'status', and "assets_active".
     """
-    with session.client() as client:
+    with session.patient_client() as client:
         report = client.reload_manifest()
     return _say_verdict(session, report)
 
@@ -113,14 +111,15 @@ def reload(session: Session) -> int:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @with_session
 def accept(session: Session, yes: bool) -> int:
-    """Apply the manifest that is held because it deactivates so many assets.
+    """Apply the manifest that is held.
 
-    Shows which, and applies exactly what was shown: if the file changes meanwhile it is refused.
+    A manifest is held because it deactivates so many assets. This shows which, and applies
+    exactly that: if the file changes meanwhile, it is refused.
 
     --json: as 'manifest reload'.
     """
     session.check_can_ask(yes)
-    with session.client() as client:
+    with session.patient_client() as client:
         report = client.status()
         held = report["manifest"]["held"]
         if held is None:
@@ -145,9 +144,9 @@ def _path_of_daemon(session: Session) -> str:
 def _read(path: str) -> Manifest:
     """The manifest in the file. What is wrong with it is refused, whoever would read it."""
     try:
-        check_size(os.stat(path).st_size, path=path)
         with open(path, "rb") as file:
-            return parse(file.read(), path=path)
+            # One more than fits: parse says what is wrong with a file that is too long.
+            return parse(file.read(MAX_MANIFEST_BYTES + 1), path=path)
     except OSError as exc:
         raise Refusal(f"{path}: {exc.strerror}") from exc
 

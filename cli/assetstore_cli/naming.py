@@ -28,6 +28,13 @@ class Named(NamedTuple):
             return Asset.ref(uri=self.uri)
         return Asset.ref(name=self.name) if self.uri is None else Asset(self.name, self.uri)
 
+    def as_arguments(self) -> list[str]:
+        """The arguments that name it, for a command that is shown."""
+        by_uri = [] if self.uri is None else ["--uri", self.uri]
+        if self.name is None:
+            return by_uri
+        return [*by_uri, "--name", self.name] if by_uri else [self.name]
+
     def __str__(self) -> str:
         if self.name is None:
             return f"uri {self.uri!r}"

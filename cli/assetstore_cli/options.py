@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,7 +35,7 @@ class Settings(NamedTuple):
     """The options of ``assetstore`` itself; where one is given twice, the last counts."""
 
     socket: str | None
-    timeout_s: float
+    timeout_s: float | None
     json: bool
     no_color: bool
     debug: bool
@@ -43,7 +44,7 @@ class Settings(NamedTuple):
     def of(cls, given: Mapping[str, Any]) -> Settings:
         return cls(
             socket=given.get("socket"),
-            timeout_s=given.get("timeout", 5.0),
+            timeout_s=given.get("timeout"),
             json=given.get("json", False),
             no_color=given.get("no_color", False) or bool(os.environ.get("NO_COLOR")),
             debug=given.get("debug", False) or bool(os.environ.get("ASSETSTORE_DEBUG")),
@@ -62,11 +63,13 @@ class Word(_TextType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value).removeprefix(_NO_OPTION)
+        if not any("\ud800" <= char <= "\udfff" for char in text):
+            return text
         try:
-            text.encode()
-        except UnicodeEncodeError:
+            # Where the locale is C, UTF-8 arrives as surrogates, one for each byte.
+            return os.fsencode(text).decode()
+        except UnicodeError:
             self.fail(f"{printable(text)} is not valid UTF-8", param, ctx)
-        return text
 
 
 class Seconds(_FloatType):
@@ -102,7 +105,7 @@ def own_options(*, hidden: bool) -> list[click.Option]:
             ["--timeout"],
             metavar="SECONDS",
             type=Seconds(),
-            help="How long to wait for each answer.  [default: 5]",
+            help="How long to wait for each answer.  [default: 5; 60 where it takes time]",
             callback=_remember,
             expose_value=False,
             hidden=hidden,
@@ -144,11 +147,15 @@ class Verb(click.Command):
         try:
             return super().parse_args(ctx, self._shield(args))
         except click.NoSuchOption as exc:
-            raise click.UsageError(
-                f"{exc.format_message()} A name, key or value that begins with '-' "
-                f"goes after '--': {ctx.command_path} -- {_example(args)}",
-                ctx,
-            ) from None
+            # click speaks of "-o" where "-orders" was meant.
+            meant = next((arg for arg in args if arg.startswith(exc.option_name)), exc.option_name)
+            advice = (
+                f"Did you mean {' or '.join(exc.possibilities)}?"
+                if exc.possibilities
+                else "A name, key or value that begins with '-' goes after '--': "
+                f"{ctx.command_path} -- {shlex.quote(meant)} ..."
+            )
+            raise click.UsageError(f"there is no option {meant!r}. {advice}", ctx) from None
 
     def _shield(self, args: list[str]) -> list[str]:
         """Mark what looks like a negative number as no option."""
@@ -179,10 +186,6 @@ class Noun(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         # In the order in which they are needed, not by the alphabet.
         return list(self.commands)
-
-
-def _example(args: list[str]) -> str:
-    return " ".join(printable(arg) for arg in args if arg.startswith("-"))[:60] + " ..."
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:

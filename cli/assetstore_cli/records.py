@@ -10,6 +10,7 @@ from typing import Any
 
 from assetstore import AssetInfo, Entry, RecordedWriter, TrashInfo
 from assetstore.entries import time_from_us
+from assetstore_cli.render import timestamp
 
 #: Where the status report has times, which it counts in microseconds since 1970.
 _TIMES = ("last_sweep", "accepted_at")
@@ -54,13 +55,13 @@ def trash_record(store: TrashInfo) -> dict[str, Any]:
 
 
 def status_record(report: dict[str, Any]) -> dict[str, Any]:
-    """The daemon's report as it is, with times as times, here and in the maps inside it."""
+    """The daemon's report as it is, with times as text, here and in the maps inside it."""
     record: dict[str, Any] = {}
     for name, field in report.items():
         if isinstance(field, dict):
             record[name] = status_record(field)
         elif name in _TIMES and isinstance(field, int):
-            record[name] = time_from_us(field)
+            record[name] = timestamp(time_from_us(field))
         else:
             record[name] = field
     return record

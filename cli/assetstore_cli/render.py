@@ -196,7 +196,7 @@ def json_text(value: Any, screen: Screen, *, for_eyes: bool = False) -> str:
 
 
 def json_line(record: Mapping[str, Any], screen: Screen) -> str:
-    """One record as one line; datetimes become RFC 3339 text in UTC."""
+    """One flat record as one line; datetimes become RFC 3339 text in UTC."""
     plain = {
         name: timestamp(field) if isinstance(field, datetime) else field
         for name, field in record.items()

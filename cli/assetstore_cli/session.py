@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TextIO, TypeVar
 
 import click
 
-from assetstore import Client, Writer, connect
+from assetstore import Client, InvalidRequest, Writer, connect
 from assetstore_cli.failures import OutputFailed, Refusal, StdoutClosed
 from assetstore_cli.options import Settings, settings_of
 from assetstore_cli.render import Column, Screen, json_line, printable, table
+
+#: For each answer, unless --timeout says otherwise.
+TIMEOUT_S = 5.0
+
+#: The same for what the daemon does in many steps: judging a long manifest, dropping many stores.
+PATIENT_TIMEOUT_S = 60.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,11 +112,22 @@ class Session:
     def json(self) -> bool:
         return self.settings.json
 
-    def client(self) -> Client:
+    def client(self, default_timeout_s: float = TIMEOUT_S) -> Client:
         """The daemon; to be used in a ``with``. Connects at the first request."""
-        return connect(
-            self.settings.socket, timeout=self.settings.timeout_s, writer=Writer(kind="cli")
-        )
+        timeout_s = self.settings.timeout_s or default_timeout_s
+        try:
+            return connect(self.settings.socket, timeout=timeout_s, writer=Writer(kind="cli"))
+        except InvalidRequest as exc:
+            # A path or a timeout that cannot be. No daemon was asked yet.
+            raise click.UsageError(f"{exc}.", self._ctx) from None
+
+    @contextmanager
+    def patient_client(self) -> Iterator[Client]:
+        """The daemon, for what may take it a while; that it is there is known at once."""
+        with self.client() as client:
+            client.status()
+        with self.client(PATIENT_TIMEOUT_S) as client:
+            yield client
 
     def check_can_ask(self, yes: bool) -> None:
         """Before anything is done: a verb that asks needs somebody to ask, or ``--yes``."""

@@ -81,8 +81,10 @@ def _space(report: dict[str, Any]) -> str:
 def _manifest(manifest: dict[str, Any], screen: Screen) -> str:
     text = f"{manifest['path']}, {manifest['state']}"
     if manifest["accepted_at"] is not None:
+        # It goes on to count, whatever the file holds by now.
+        which = "" if manifest["state"] == "accepted" else "; accepted is"
         when = moment(time_from_us(manifest["accepted_at"]), screen)
-        text += f"; the accepted one ({manifest['digest']}) dates from {when}"
+        text += f"{which} {manifest['digest']} since {when}"
     if held := manifest["held"]:
         text += (
             f"; held is {held['digest']}: deactivates {held['deactivates']:,} of "

@@ -91,7 +91,7 @@ def purge(session: Session, trash_ids: tuple[int, ...], everything: bool, yes: b
     if everything == bool(trash_ids):
         raise click.UsageError("which? Give one or more IDs, or --all.")
     session.check_can_ask(yes)
-    with session.client() as client:
+    with session.patient_client() as client:
         there = {store.id: store for store in client.trash()}
         if missing := [str(each) for each in trash_ids if each not in there]:
             raise Refusal(f"not in the trash: {', '.join(missing)}; nothing was dropped")
@@ -110,13 +110,15 @@ def purge(session: Session, trash_ids: tuple[int, ...], everything: bool, yes: b
 @_yes
 @with_session
 def sweep(session: Session, dry_run: bool, yes: bool) -> None:
-    """Drop now what is past its grace, without waiting for the daemon to do so.
+    """Drop what is past its grace, now.
+
+    The daemon does so by itself from time to time; this does not wait for it.
 
     --json: one line for each store that was dropped (or would be), as in 'trash list'.
     """
     if not dry_run:
         session.check_can_ask(yes)
-    with session.client() as client:
+    with session.patient_client() as client:
         if not dry_run and not yes:
             due = client.sweep(dry_run=True)
             if due:
