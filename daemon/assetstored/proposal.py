@@ -11,6 +11,7 @@ Rule: reads only. Nothing is changed here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -138,10 +139,13 @@ def _sendable(text: str) -> str:
 
 def _restrain() -> None:
     """Be the first to give way, and end in any case."""
-    os.nice(5)
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = MAX_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MAX_MEMORY_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    # A sandbox may forbid either; that is no reason to read no manifest.
+    with contextlib.suppress(OSError):
+        os.nice(5)
+    with contextlib.suppress(OSError, ValueError):
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = MAX_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MAX_MEMORY_BYTES, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     signal.alarm(MAX_RUN_S)
 
 
