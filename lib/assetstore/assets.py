@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, final
 
+from assetstore.errors import InvalidRequest
 from assetstore.limits import check_name, check_uri
 from assetstore.messages import AssetRef
 
@@ -98,6 +99,8 @@ def reference(asset: object) -> AssetRef:
         what = "an alias, which stands for no one asset" if is_alias(asset) else "a class"
         raise TypeError(f"{asset!r} is {what}; {_NAMES_AN_ASSET}")
     name, uri = _attribute(asset, "name"), _attribute(asset, "uri")
+    if isinstance(asset, AssetRef) and name is None and uri is None:
+        raise InvalidRequest("a reference by neither name nor uri names no asset")
     if name is None and uri is None:
         raise TypeError(f"{asset!r:.80} names no asset; {_NAMES_AN_ASSET}")
     return AssetRef(

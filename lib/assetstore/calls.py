@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from assetstore.errors import NotConnected, OutcomeUnknown, Refused, refusal
-from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_PAGE_ITEMS
+from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_RESOLVE_REFS
 from assetstore.link import Link
 from assetstore.messages import AssetRef, Failed, Request, Resolve, Resolved
 from assetstore.retry import Attempts
@@ -61,7 +61,7 @@ def _one_frame_of(refs: Sequence[AssetRef]) -> list[AssetRef]:
     """As many of the first references as surely fit one frame, and one at least."""
     taken: list[AssetRef] = []
     left = FRAME_OVERHEAD_BYTES // 2
-    for ref in refs[:MAX_PAGE_ITEMS]:
+    for ref in refs[:MAX_RESOLVE_REFS]:
         left -= 4 * (len(ref.name or "") + len(ref.uri or "")) + 16
         if left < 0 and taken:
             break

@@ -189,8 +189,13 @@ class Client:
 
     def sweep(self, dry_run: bool = False) -> list[TrashInfo]:
         """Drop all that is past its grace now, and return it; with dry_run only say what."""
-        answer: TrashPage = self._calls.call(Sweep, dry_run)
-        return [TrashInfo.of(info) for info in answer.stores]
+        swept: list[TrashInfo] = []
+        after: int | None = 0
+        while after is not None:
+            answer: TrashPage = self._calls.call(Sweep, after, dry_run)
+            swept += map(TrashInfo.of, answer.stores)
+            after = answer.after
+        return swept
 
     def move(self, source: Any, target: Any, replace: bool = False) -> int:
         """Make the store of source the store of target, which is active; return its count.

@@ -35,7 +35,7 @@ REQUESTS = [
     m.ListTrash(13, 5000, 0, 1_000),
     m.RestoreTrash(14, 5000, 3),
     m.PurgeTrash(15, 5000, [1, 2, 3]),
-    m.Sweep(16, 5000, True),
+    m.Sweep(16, 5000, 0, True),
     m.Move(17, 5000, ORDERS, m.AssetRef(name="x"), False),
 ]
 
