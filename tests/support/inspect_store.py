@@ -1,0 +1,215 @@
+"""Looks at a store that nobody serves and says what is wrong with it: what bbolt calls a check.
+
+The structure of the file is checked by LMDB's verifier, which knows nothing of what the pages
+mean; here every record is read, and tables, counters and sub-databases are held against each other.
+
+Rule: reads only, by way of the daemon's own formats; knows nothing of what a test wrote.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from assetstore.errors import Damaged
+from assetstore.messages import AssetRef
+from assetstored import datadir, engine, keys, records
+from assetstored.catalog import Catalog
+from assetstored.tables import (
+    CATALOG,
+    META,
+    NAMES,
+    TRASH,
+    CatalogRow,
+    Counters,
+    Identity,
+    Tables,
+    TrashRow,
+    decode_row,
+    read_row,
+    store_name,
+)
+
+#: Key -> value and revision.
+Contents: TypeAlias = dict[str, tuple[Any, int]]
+
+
+@dataclass
+class Trashed:
+    """A store in the trash."""
+
+    name: str
+    reason: str
+    dropping: bool
+    contents: Contents
+
+
+@dataclass
+class Inspection:
+    """What a store holds, and what is wrong with it."""
+
+    problems: list[str] = field(default_factory=list)
+    active: dict[str, Contents] = field(default_factory=dict)
+    trash: list[Trashed] = field(default_factory=list)
+    revision: int = 0
+
+
+def inspect(data_dir: Path) -> Inspection:
+    """Read all that is in the data directory; the daemon must not run."""
+    found = Inspection()
+    try:
+        found.problems += engine.verify(str(data_dir))
+    except engine.VerifyError as exc:
+        found.problems.append(f"cannot be verified: {exc}")
+    env = engine.open_for_reading(str(data_dir))
+    try:
+        _Inspector(env, found).run(datadir.read_marker(data_dir))
+    except Damaged as exc:
+        found.problems.append(str(exc))
+    finally:
+        env.close()
+    return found
+
+
+class _Inspector:
+    def __init__(self, env: engine.Environment, found: Inspection) -> None:
+        self._env = env
+        self._tables = Tables(env, None, create=False)
+        self._found = found
+        self._revisions: dict[int, str] = {}
+
+    def run(self, marker: Identity | None) -> None:
+        with self._env.begin() as txn:
+            self._check_identity(marker, read_row(txn, self._tables, META, b"identity", Identity))
+            counters = read_row(txn, self._tables, META, b"counters", Counters) or Counters()
+            catalog = dict(Catalog(txn, self._tables).rows())
+            with txn.cursor(db=self._tables.trash) as cursor:
+                trash = {
+                    int.from_bytes(key, "big"): decode_row(TRASH, key, stored, TrashRow)
+                    for key, stored in cursor
+                }
+            with txn.cursor() as cursor:
+                names = set(cursor.iternext(values=False)) - {META, CATALOG, NAMES, TRASH}
+            self._check_indexes(Catalog(txn, self._tables), catalog)
+        self._found.revision = counters.revision
+        self._check_references(catalog, trash)
+        self._check_sub_databases(catalog, trash, names)
+        for asset_id, row in catalog.items():
+            if row.state == "active":
+                self._found.active[row.name] = self._contents(row.store_id, f"asset {asset_id}")
+        for trash_id, waiting in trash.items():
+            self._read_trash(trash_id, waiting, catalog)
+        self._check_counters(counters, catalog, trash)
+
+    def _complain(self, problem: str) -> None:
+        self._found.problems.append(problem)
+
+    def _check_identity(self, marker: Identity | None, found: Identity | None) -> None:
+        if marker is not None and (found is None or found.store_id != marker.store_id):
+            self._complain(f"the marker says {marker}, the store {found}")
+
+    def _check_indexes(self, catalog: Catalog, rows: dict[int, CatalogRow]) -> None:
+        for asset_id, row in rows.items():
+            refs = [AssetRef(row.name, row.uri)]
+            if row.state == "active":
+                refs += [AssetRef(name=row.name), AssetRef(uri=row.uri)]
+            for ref in refs:
+                there = catalog.find(ref)
+                if there is None or there[0] != asset_id:
+                    self._complain(f"{ref} should lead to asset {asset_id}, and leads to {there}")
+
+    def _check_references(self, catalog: dict[int, CatalogRow], trash: dict[int, TrashRow]) -> None:
+        """A store belongs to one active asset, or to one place in the trash."""
+        for asset_id, row in catalog.items():
+            waiting = trash.get(row.trash_id)
+            if row.state == "active" and row.trash_id:
+                self._complain(f"asset {asset_id} is active and in the trash: {row}")
+            if row.state == "dropped" and (row.store_id or row.trash_id):
+                self._complain(f"asset {asset_id} is dropped and has a store: {row}")
+            if row.state == "inactive" and bool(row.store_id) != bool(row.trash_id):
+                self._complain(f"asset {asset_id} is inactive, its store is not in the trash")
+            if row.trash_id and (
+                waiting is None
+                or waiting.dropping
+                or (waiting.asset_id, waiting.store_id, waiting.reason)
+                != (asset_id, row.store_id, "deactivated")
+            ):
+                self._complain(f"asset {asset_id} waits in the trash as {row}, not {waiting}")
+        for trash_id, waiting in trash.items():
+            if waiting.asset_id not in catalog:
+                self._complain(f"store {trash_id} in the trash is of no asset: {waiting}")
+
+    def _check_sub_databases(
+        self, catalog: dict[int, CatalogRow], trash: dict[int, TrashRow], names: set[bytes]
+    ) -> None:
+        used = [row.store_id for row in catalog.values() if row.state == "active" and row.store_id]
+        used += [waiting.store_id for waiting in trash.values()]
+        for store_id, times in Counter(used).items():
+            if times > 1:
+                self._complain(f"sub-database {store_id} is used {times} times")
+        wanted = {store_name(store_id) for store_id in used}
+        for name in sorted(wanted - names):
+            self._complain(f"sub-database {name.decode()} is missing")
+        for name in sorted(names - wanted):
+            self._complain(f"sub-database {name.decode()} belongs to nobody")
+
+    def _read_trash(self, trash_id: int, waiting: TrashRow, catalog: dict[int, CatalogRow]) -> None:
+        contents = self._contents(waiting.store_id, f"store {trash_id} in the trash")
+        # What is being dropped is shown to nobody, and may be half gone.
+        if not waiting.dropping and waiting.entries != len(contents):
+            self._complain(f"store {trash_id} in the trash holds {len(contents)}, says {waiting}")
+        row = catalog.get(waiting.asset_id)
+        name = row.name if row else ""
+        self._found.trash.append(Trashed(name, waiting.reason, waiting.dropping, contents))
+
+    def _contents(self, store_id: int, whose: str) -> Contents:
+        """All entries of a store, each checked."""
+        if not store_id:
+            return {}
+        # A handle that is opened in a transaction dies with it, so each store has its own.
+        with self._env.begin() as txn:
+            try:
+                store = engine.open_database(self._env, txn, store_name(store_id), create=False)
+            except engine.NotFoundError:
+                return {}
+            with txn.cursor(db=store) as cursor:
+                return dict(self._entries(store_id, cursor, whose))
+
+    def _entries(
+        self, store_id: int, cursor: engine.Cursor, whose: str
+    ) -> Iterator[tuple[str, tuple[Any, int]]]:
+        for stored_key, record in cursor:
+            if not records.is_sound(store_id, stored_key, record):
+                self._complain(f"{whose}: the record of {stored_key!r} fails its checksum")
+                continue
+            key = records.long_key(record) or stored_key.decode()
+            if keys.stored_key(key) != stored_key:
+                self._complain(f"{whose}: {key!r} is stored as {stored_key!r}")
+            entry = records.decode_entry(record)
+            place = f"{whose}, key {key!r}"
+            other = self._revisions.setdefault(entry.revision, place)
+            if other != place:
+                self._complain(f"revision {entry.revision} is that of {other} and of {place}")
+            yield key, (msgspec.json.decode(entry.value), entry.revision)
+
+    def _check_counters(
+        self, counters: Counters, catalog: dict[int, CatalogRow], trash: dict[int, TrashRow]
+    ) -> None:
+        active = sum(row.state == "active" for row in catalog.values())
+        if counters.active != active:
+            self._complain(f"{active} assets are active, the counter says {counters.active}")
+        stores = [row.store_id for row in catalog.values()]
+        stores += [waiting.store_id for waiting in trash.values()]
+        for what, last, in_use in (
+            ("asset", counters.asset_id, list(catalog)),
+            ("store", counters.store_id, stores),
+            ("trash", counters.trash_id, list(trash)),
+            ("revision", counters.revision, list(self._revisions)),
+        ):
+            if last < max(in_use, default=0):
+                self._complain(f"{what} {max(in_use)} is in use, the counter is at {last}")
