@@ -424,12 +424,15 @@ def test_both_ways_to_call_it_are_the_same() -> None:
     assert by_script.stdout == by_module.stdout == f"assetstore {assetstore.__version__}\n"
 
 
-def test_without_click_it_says_what_to_install() -> None:
-    run = (
-        "import sys; sys.modules['click'] = None; from assetstore_cli.__main__ import main; main()"
-    )
+def run_without(module: str) -> subprocess.CompletedProcess[str]:
+    """Run the command where this module is not installed."""
+    run = f"import sys; sys.modules[{module!r}] = None\n"
+    run += "from assetstore_cli.__main__ import main; main()"
+    return subprocess.run([sys.executable, "-c", run], capture_output=True, text=True)
 
-    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True)
+
+def test_without_click_it_says_what_to_install() -> None:
+    done = run_without("click")
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "missing click: pip install 'assetstore[cli]'\n"
