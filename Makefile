@@ -1,4 +1,5 @@
-# Every target is a single command and needs no other; the first one sets up .venv by itself.
+# Every target is a single command and needs no other: the first one sets up .venv by itself.
+# Those that begin with _ are parts of another.
 # PYTHON chooses the interpreter that .venv is made with:  make setup PYTHON=python3.12
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ STAMP  := $(VENV)/.installed
 RUN    := var
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check test-crash test-system build install-systemd clean
+.PHONY: help setup demo run test check _types _units test-crash test-system build install-systemd clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +44,12 @@ test: $(STAMP) ## all tests that need no root (under 5 minutes); says what it sk
 check: $(STAMP) ## ruff, mypy and the unit tests (under 30 s): before every commit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target _types _units
+
+_types: $(STAMP)
 	@$(BIN)/mypy
+
+_units: $(STAMP)
 	@$(BIN)/pytest -q -rs tests/unit tests/test_layers.py tests/test_style.py
 
 test-crash: $(STAMP) ## only the tests that kill the daemon under load

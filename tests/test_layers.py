@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -67,6 +68,7 @@ def imports_of(file: str, source: str) -> Iterator[Import]:
     return walk(ast.parse(source, file), False)
 
 
+@cache
 def all_imports(folder: str) -> list[Import]:
     found = [
         each
