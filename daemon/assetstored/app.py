@@ -46,18 +46,21 @@ _log = logging.getLogger("assetstored")
 #: Descriptors beside the connections: the store, the sockets, the log, a manifest's child.
 _RESERVED_FDS = 64
 
+#: Connections accepted in a row before others get their turn: a storm of them is no stall.
+_ACCEPTS_PER_TURN = 16
+
 #: How long a stop may take: a commit on a slow disk, and clients that fetch their answers.
 _STOP_S = 4.0
 
-#: When a manifest is tried again that the store had no room for.
-_RETRY_S = 5.0
+#: When a manifest is tried again that could not be read, or that the store had no room for.
+_RETRY_S = 10.0
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon until it is told to stop; returns the exit status."""
     flags = _parser().parse_args(argv)
     given = {
-        key: os.path.abspath(value)
+        key: value and os.path.abspath(value)
         for key in ("data_dir", "socket", "manifest")
         if (value := getattr(flags, key)) is not None
     }
@@ -251,9 +254,12 @@ class Daemon:
         if sys.version_info >= (3, 13):
             # The file is the listener's, or systemd's: asyncio must not remove it.
             options["cleanup_socket"] = False
-        return await self._loop.create_unix_server(
-            server.connect, sock=self._listener.socket, backlog=1_024, **options
+        accepting = await self._loop.create_unix_server(
+            server.connect, sock=self._listener.socket, backlog=_ACCEPTS_PER_TURN, **options
         )
+        # asyncio has one number for both: how many it accepts in a row, and how many may wait.
+        self._listener.listen()
+        return accepting
 
     async def _stop(self, server: Server) -> int:
         if self._failure is not None:
@@ -296,7 +302,7 @@ class Daemon:
         """Check the manifest whenever it may have changed; many changes are one check."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RETRY_S if keeper.state == "unapplied" else None):
+                async with asyncio.timeout(_RETRY_S if keeper.may_mend_itself else None):
                     await changed.wait()
             changed.clear()
             await keeper.check()

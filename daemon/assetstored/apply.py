@@ -18,7 +18,7 @@ from assetstore.entries import RecordedWriter
 from assetstore.errors import Conflict, InvalidRequest
 from assetstore.messages import AssetRef
 from assetstored import jobs, keys, records
-from assetstored.catalog import Catalog, check_active
+from assetstored.catalog import CatalogWriter, check_active
 from assetstored.engine import Transaction
 from assetstored.stores import StoreHandles, StoreWriter
 from assetstored.tables import (
@@ -58,7 +58,7 @@ class Changes:
     ) -> None:
         self._txn = txn
         self._tables = tables
-        self._catalog = Catalog(txn, tables)
+        self._catalog = CatalogWriter(txn, tables)
         self._stores = StoreWriter(txn, handles)
         self._rows: dict[int, CatalogRow] = {}
         self._now = now_us()
@@ -105,9 +105,11 @@ class Changes:
         self, asset_id: int, key: str, value: bytes, writer: msgspec.Raw | RecordedWriter
     ) -> int:
         row = self._active(asset_id)
+        stored_key = keys.stored_key(key)
         if not row.store_id:
             row = self._with_new_store(asset_id, row)
-        stored_key = keys.stored_key(key)
+        elif keys.is_digest(stored_key):
+            self._check_digests(row.store_id, stored_key)
         revision = self._next_revision()
         record = records.encode_entry(
             row.store_id,
@@ -120,6 +122,16 @@ class Changes:
         )
         self._stores.put(row.store_id, stored_key, record)
         return revision
+
+    def _check_digests(self, store_id: int, stored_key: bytes) -> None:
+        if self._stores.get(store_id, stored_key) is not None:
+            return
+        beginning = keys.digests_of(stored_key)
+        if self._stores.count(store_id, beginning, keys.MAX_DIGESTS) == keys.MAX_DIGESTS:
+            raise InvalidRequest(
+                f"{keys.MAX_DIGESTS:,} keys of more than 511 bytes begin with the same "
+                f"{keys.HEAD_BYTES} bytes as this one, which is the limit; make keys differ earlier"
+            )
 
     def _remove(self, asset_id: int, key: str) -> bool:
         row = self._active(asset_id)

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from assetstore.entries import time_from_us
 from assetstore.errors import Damaged, InactiveAsset, InvalidRequest, UnknownAsset
 from assetstore.messages import AssetRef
-from assetstored.engine import Transaction
+from assetstored.engine import AnyTransaction, Transaction
 from assetstored.tables import (
     CATALOG,
     CatalogRow,
@@ -25,13 +25,16 @@ from assetstored.tables import (
     write_row,
 )
 
+#: How much of a name or uri stands in its index key.
+_NEAR_BYTES = 48
+
 _BY_NAME, _BY_URI, _BY_BOTH = b"n", b"u", b"b"
 
 
 class Catalog:
     """The catalog as one transaction sees it."""
 
-    def __init__(self, txn: Transaction, tables: Tables) -> None:
+    def __init__(self, txn: AnyTransaction, tables: Tables) -> None:
         self._txn = txn
         self._tables = tables
 
@@ -52,11 +55,11 @@ class Catalog:
     def find(self, ref: AssetRef) -> tuple[int, CatalogRow] | None:
         """The asset that ref names, in whatever state, or None if there never was one."""
         if ref.name is not None and ref.uri is not None:
-            return self._look_up(_BY_BOTH, _both(ref.name, ref.uri), ref)
+            return self._look_up(_index_key(_BY_BOTH, ref.name, ref.uri), ref)
         if ref.name is not None:
-            return self._look_up(_BY_NAME, ref.name.encode(), ref)
+            return self._look_up(_index_key(_BY_NAME, ref.name), ref)
         if ref.uri is not None:
-            return self._look_up(_BY_URI, ref.uri.encode(), ref)
+            return self._look_up(_index_key(_BY_URI, ref.uri), ref)
         raise InvalidRequest("the reference names no asset: it has neither name nor uri")
 
     def find_active(self, ref: AssetRef) -> tuple[int, CatalogRow]:
@@ -67,21 +70,8 @@ class Catalog:
         check_active(found[1])
         return found
 
-    def write(self, asset_id: int, row: CatalogRow) -> None:
-        """Store the row, without touching the indexes."""
-        write_row(self._txn, self._tables, CATALOG, id_key(asset_id), row)
-
-    def index(self, asset_id: int, row: CatalogRow) -> None:
-        """Let name, uri, and both lead to this asset from now on."""
-        for kind, text in (
-            (_BY_NAME, row.name.encode()),
-            (_BY_URI, row.uri.encode()),
-            (_BY_BOTH, _both(row.name, row.uri)),
-        ):
-            self._txn.put(_index_key(kind, text), id_key(asset_id), db=self._tables.names)
-
-    def _look_up(self, kind: bytes, text: bytes, ref: AssetRef) -> tuple[int, CatalogRow] | None:
-        stored = self._txn.get(_index_key(kind, text), db=self._tables.names)
+    def _look_up(self, index_key: bytes, ref: AssetRef) -> tuple[int, CatalogRow] | None:
+        stored = self._txn.get(index_key, db=self._tables.names)
         if stored is None:
             return None
         asset_id = int.from_bytes(stored, "big")
@@ -108,6 +98,27 @@ class Catalog:
         return f"{message}; add it there, or see `assetstore assets` for what is"
 
 
+class CatalogWriter(Catalog):
+    """The catalog in the writer's transaction."""
+
+    def __init__(self, txn: Transaction, tables: Tables) -> None:
+        super().__init__(txn, tables)
+        self._write_txn = txn
+
+    def write(self, asset_id: int, row: CatalogRow) -> None:
+        """Store the row, without touching the indexes."""
+        write_row(self._write_txn, self._tables, CATALOG, id_key(asset_id), row)
+
+    def index(self, asset_id: int, row: CatalogRow) -> None:
+        """Let name, uri, and both lead to this asset from now on."""
+        for index_key in (
+            _index_key(_BY_NAME, row.name),
+            _index_key(_BY_URI, row.uri),
+            _index_key(_BY_BOTH, row.name, row.uri),
+        ):
+            self._write_txn.put(index_key, id_key(asset_id), db=self._tables.names)
+
+
 def check_active(row: CatalogRow) -> None:
     """Raise InactiveAsset, saying since when and what became of its store."""
     if row.state == "active":
@@ -130,10 +141,15 @@ def describe(ref: AssetRef) -> str:
     return f"{ref.name!r}" if ref.name is not None else f"with uri {ref.uri!r}"
 
 
-def _index_key(kind: bytes, text: bytes) -> bytes:
-    return kind + blake2b(text, digest_size=32).digest()
+def _index_key(kind: bytes, *texts: str) -> bytes:
+    """Where the index has these texts: near to others that begin alike, and by a digest of all.
 
-
-def _both(name: str, uri: str) -> bytes:
-    raw = name.encode()
-    return len(raw).to_bytes(4, "big") + raw + uri.encode()
+    Assets that arrive together are often named alike. With digests alone each of them would
+    change three other pages: 5 GB written for 100,000 assets, instead of 160 MB.
+    """
+    digest = blake2b(digest_size=16)
+    for text in texts:
+        raw = text.encode()
+        digest.update(len(raw).to_bytes(4, "big"))
+        digest.update(raw)
+    return kind + texts[0].encode()[:_NEAR_BYTES] + digest.digest()

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
+from assetstore.limits import DEFAULT_MAX_VALUE_BYTES, FRAME_OVERHEAD_BYTES
 
 _UNITS_S = {
     "ms": 0.001,
@@ -117,10 +117,21 @@ def _check(config: Config, origin: str) -> None:
                 f"{origin}: {name} = {getattr(config, name)!r} is out of range; "
                 f"it is from {low:,} to {high:,}" + (" seconds" if name != key else "")
             )
+    if config.max_value_bytes + FRAME_OVERHEAD_BYTES > config.max_inflight_bytes:
+        raise ConfigInvalid(
+            f"{origin}: max_value_bytes = {config.max_value_bytes:,} needs max_inflight_bytes of "
+            f"at least {config.max_value_bytes + FRAME_OVERHEAD_BYTES:,}, which is "
+            f"{config.max_inflight_bytes:,}: no such value could ever be set"
+        )
     for key in ("data_dir", "socket", "manifest"):
         value = getattr(config, key)
         if not value or "\0" in value:
             raise ConfigInvalid(f"{origin}: {key} is no path: {value!r}")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            # It is written into logs, status and store, which all are UTF-8.
+            raise ConfigInvalid(f"{origin}: {key} is not UTF-8: {value!r}; rename it") from None
 
 
 def _in_words(message: str) -> str:

@@ -17,6 +17,7 @@ import json
 import os
 import stat
 import struct
+import sys
 import time
 from pathlib import Path
 
@@ -35,6 +36,7 @@ _REMOTE_FILE_SYSTEMS = frozenset(
 )
 _LMDB_MAGIC = 0xBEEFC0DE
 _LMDB_09 = 1
+_META_10 = 24  # where LMDB 1.0 has its magic: its page header is longer
 _RESTORE = "restore the data directory from a backup (docs/operations.md, 'The store is refused')"
 
 
@@ -246,6 +248,11 @@ def _size_by_meta(path: Path, head: bytes) -> int:
             last_page, transaction = struct.unpack_from("<QQ", head, at + 120)
             if best is None or transaction >= best[0]:
                 best = (transaction, (last_page + 1) * page_size)
+    if best is None and head[_META_10 : _META_10 + 4] == _LMDB_MAGIC.to_bytes(4, sys.byteorder):
+        raise StartRefused(
+            f"{path} was written by LMDB 1.0, this daemon needs the 0.9 format: dump it with the "
+            f"engine that wrote it and load it here, or {_RESTORE}"
+        )
     if best is None:
         raise StartRefused(f"{path} is not an LMDB file; {_RESTORE}")
     return best[1]

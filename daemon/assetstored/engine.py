@@ -33,7 +33,9 @@ from lmdb import verify as _verify
 Environment: TypeAlias = lmdb.Environment
 # Only their stubs know that they are generic.
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
-Cursor: TypeAlias = "lmdb.Cursor[bytes]"
+ReadTransaction: TypeAlias = "lmdb.Transaction[memoryview]"
+ReadCursor: TypeAlias = "lmdb.Cursor[memoryview]"
+AnyTransaction: TypeAlias = "lmdb.Transaction[bytes] | lmdb.Transaction[memoryview]"
 Database: TypeAlias = lmdb._Database
 EngineError = lmdb.Error
 NotFoundError = lmdb.NotFoundError
@@ -93,7 +95,7 @@ def open_for_reading(path: str) -> Environment:
 
 
 def open_database(
-    env: Environment, txn: Transaction | None, name: bytes, *, create: bool
+    env: Environment, txn: AnyTransaction | None, name: bytes, *, create: bool
 ) -> Database:
     """The handle of a named database; raises NotFoundError if it is not there.
 

@@ -5,9 +5,9 @@ A key of up to 511 bytes of UTF-8 is stored as it is. A longer one is stored as
     its first 478 bytes, 0xFF, a digest of 32 bytes of the whole key
 
 and the whole key stands in the record. 0xFF never occurs in UTF-8, so no short key can be
-mistaken for a digest. Stored keys longer than 478 bytes that share their first 478 bytes form
-a *cluster*: the digest says nothing of their order, so a listing sorts a cluster by whole keys.
-Everything else is in the byte order of the whole keys already.
+mistaken for a digest. All digests of one head of 478 bytes lie together, after the short keys with
+that head, and in an order that says nothing; so a listing sorts them by their whole keys and merges
+the two. Everything else is in the byte order of the whole keys already.
 
 Rule: bytes only; no transaction here.
 """
@@ -19,7 +19,11 @@ from hashlib import blake2b
 from assetstored.engine import MAX_KEY_BYTES
 
 _DIGEST_BYTES = 32
+_MARK = b"\xff"
 HEAD_BYTES = MAX_KEY_BYTES - 1 - _DIGEST_BYTES
+
+#: Digests of one head in one store. A listing reads all of them for each of its pages.
+MAX_DIGESTS = 1_000
 
 
 def stored_key(key: str) -> bytes:
@@ -27,7 +31,7 @@ def stored_key(key: str) -> bytes:
     raw = key.encode()
     if len(raw) <= MAX_KEY_BYTES:
         return raw
-    return raw[:HEAD_BYTES] + b"\xff" + blake2b(raw, digest_size=_DIGEST_BYTES).digest()
+    return raw[:HEAD_BYTES] + _MARK + blake2b(raw, digest_size=_DIGEST_BYTES).digest()
 
 
 def is_digest(stored: bytes) -> bool:
@@ -35,6 +39,11 @@ def is_digest(stored: bytes) -> bool:
     return len(stored) == MAX_KEY_BYTES and stored[HEAD_BYTES] == 0xFF
 
 
-def in_cluster(stored: bytes) -> bool:
-    """Whether its place among its neighbours is not settled by the stored bytes."""
+def is_longer_than_head(stored: bytes) -> bool:
+    """Whether digests may have to be merged with it: those of its head."""
     return len(stored) > HEAD_BYTES
+
+
+def digests_of(stored: bytes) -> bytes:
+    """What all digests with the head of a stored key begin with."""
+    return stored[:HEAD_BYTES] + _MARK

@@ -15,7 +15,8 @@ from assetstored.sdnotify import inherited_sockets
 #: sun_path has 108 bytes with its NUL (unix(7)).
 MAX_PATH_BYTES = 107
 
-#: Connections that wait while the daemon restarts or is busy accepting; the kernel caps it.
+#: Connections that wait while the daemon restarts or is busy accepting; the kernel caps it, and
+#: assetstored.socket has the same.
 _BACKLOG = 1_024
 
 #: Who may connect is decided by the group of the directory and the socket: owner and group.
@@ -53,6 +54,10 @@ class Listener:
         """Where clients connect."""
         return self._path
 
+    def listen(self) -> None:
+        """Let as many wait as may, whatever was said before."""
+        self.socket.listen(_BACKLOG)
+
     def close(self) -> None:
         """Stop listening; removes the file, if it is still the one that was made here."""
         self.socket.close()
@@ -78,14 +83,18 @@ class Listener:
             self._check_directory()
             self._remove_stale()
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            # Before bind, so that the file never exists with another mode.
-            os.fchmod(sock.fileno(), _MODE)
-            umask = os.umask(0o117)
             try:
-                sock.bind(os.fspath(path))
-            finally:
-                os.umask(umask)
-            sock.listen(_BACKLOG)
+                # Before bind, so that the file never exists with another mode.
+                os.fchmod(sock.fileno(), _MODE)
+                umask = os.umask(0o117)
+                try:
+                    sock.bind(os.fspath(path))
+                finally:
+                    os.umask(umask)
+                sock.listen(_BACKLOG)
+            except OSError:
+                sock.close()
+                raise
         except OSError as exc:
             raise ListenRefused(f"cannot listen at {path}: {exc.strerror or exc}") from exc
         self._made = _identity(path)

@@ -17,7 +17,7 @@ from assetstore.errors import Conflict, InvalidRequest, Refused
 from assetstored import jobs
 from assetstored.changes import Verdict
 from assetstored.commits import CommitQueue
-from assetstored.proposer import ProposalFailed, propose
+from assetstored.proposer import Proposal, ProposalFailed, propose
 from assetstored.reader import Reader
 
 _log = logging.getLogger("assetstored.manifest")
@@ -53,14 +53,24 @@ class ManifestKeeper:
         self._path = path
         self._fraction = max_deactivate_fraction
         self._lock = asyncio.Lock()
+        self._next: asyncio.Future[None] | None = None
         self._held: Verdict | None = None
         self._logged: tuple[object, ...] = ()
         self.state: State = "none"
         self.reason: str | None = None
 
     async def check(self) -> None:
-        """Read the file now; returns when what it changes is applied, or is known not to be."""
+        """Read the file now; returns when what it changes is applied, or is known not to be.
+
+        Those who ask while a check runs share the next one: it begins after they asked.
+        """
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._check_in_turn())
+        await asyncio.shield(self._next)
+
+    async def _check_in_turn(self) -> None:
         async with self._lock:
+            self._next = None
             await self._check(None)
 
     async def accept(self, digest: str) -> None:
@@ -74,11 +84,17 @@ class ManifestKeeper:
                     "look at it again"
                 )
             await self._check(digest)
-            if self.state != "accepted":
+            accepted = self._reader.accepted_manifest()
+            if self.state != "accepted" or accepted is None or accepted.digest != digest:
                 raise Conflict(
                     f"the manifest changed in the meantime and is now {self.state}"
                     + (f": {self.reason}" if self.reason else "")
                 )
+
+    @property
+    def may_mend_itself(self) -> bool:
+        """Whether to look again although the file has not changed."""
+        return self.state in ("unapplied", "unreadable")
 
     def report(self) -> dict[str, Any]:
         """What ``status`` says of the manifest."""
@@ -99,30 +115,33 @@ class ManifestKeeper:
             },
         }
 
-    async def _check(self, accepted_digest: str | None) -> None:
+    async def _check(self, confirmed: str | None) -> None:
         try:
             proposal = await propose(
                 self._data_dir,
                 self._path,
                 max_deactivate_fraction=self._fraction,
-                confirmed=accepted_digest,
+                confirmed=confirmed,
             )
+            with proposal:
+                verdict = proposal.verdict
+                if verdict.state in ("accepted", "unchanged"):
+                    await self._apply(proposal)
+                    return
         except ProposalFailed as exc:
             self._keep_last("unreadable", str(exc))
             return
-        with proposal:
-            verdict = proposal.verdict
-            if verdict.state in ("accepted", "unchanged"):
-                try:
-                    for part in proposal.slices():
-                        self.state, self.reason = "applying", None
-                        await self._queue.do(jobs.ApplySlice(part))
-                    await self._finish(verdict)
-                except Refused as exc:
-                    self._keep_last("unapplied", str(exc))
-                return
+        except Refused as exc:
+            self._keep_last("unapplied", str(exc))
+            return
         self._held = verdict if verdict.state == "held" else None
         self._keep_last(verdict.state, verdict.reason)
+
+    async def _apply(self, proposal: Proposal) -> None:
+        for part in proposal.slices():
+            self.state, self.reason = "applying", None
+            await self._queue.do(jobs.ApplySlice(part))
+        await self._finish(proposal.verdict)
 
     async def _finish(self, verdict: Verdict) -> None:
         self._held = None

@@ -108,9 +108,12 @@ def propose(
 
 
 def slices(change: Difference) -> Iterator[Slice]:
-    """The changes in order, cut so that each part can be applied at once."""
+    """The changes in order, cut so that each part can be applied at once.
+
+    Arrivals are sorted, so that a part changes neighbouring pages of the catalog's indexes.
+    """
     leaving = [AssetRef(asset.name, asset.uri) for asset in change.deactivate]
-    arriving = [(asset.name, asset.uri, asset.group) for asset in change.activate]
+    arriving = sorted((asset.name, asset.uri, asset.group) for asset in change.activate)
     staying = [(asset.name, asset.uri, asset.group) for asset in change.regroup]
     first = len(leaving)
     second = first + len(arriving)

@@ -35,7 +35,7 @@ from assetstored.tables import (
 )
 
 #: How many keys one part of a count, or one page of the catalog, looks at: a few milliseconds.
-_COUNT_KEYS = 5_000
+_COUNT_KEYS = 1_000
 
 #: Resolved references that are kept; they outlive snapshots while the catalog stays as it is.
 _RESOLVED = 4_096
@@ -55,7 +55,7 @@ class Reader:
     def __init__(self, data_dir: str) -> None:
         self._env = engine.open_for_reading(data_dir)
         self._tables = Tables(self._env, None, create=False)
-        self._txn: engine.Transaction | None = None
+        self._txn: engine.ReadTransaction | None = None
         self._stores: dict[int, engine.Database] = {}
         self._resolved: dict[AssetRef, Resolved] = {}
 
@@ -132,9 +132,10 @@ class Reader:
             return None
         stored_key = keys.stored_key(key)
         store = self._store(store_id)
-        record = self._txn_now().get(stored_key, db=store)
-        if record is None:
+        found = self._txn_now().get(stored_key, db=store)
+        if found is None:
             return None
+        record = bytes(found)
         self._check(ref, store_id, stored_key, record, key)
         return records.wire_entry(record)
 
@@ -145,7 +146,7 @@ class Reader:
         page: list[str] = []
         size = 0
         limit = min(limit, MAX_PAGE_ITEMS)
-        for key, _, _ in self._walk(ref, prefix, after, limit + 1, values=False):
+        for key, _, _ in self._walk(ref, prefix, after, values=False):
             if len(page) >= limit or size > PAGE_BYTES:
                 return page, True
             page.append(key.decode())
@@ -160,7 +161,7 @@ class Reader:
         size = 0
         limit = min(limit, MAX_PAGE_ITEMS)
         store_id = self.resolve(ref).store_id
-        for key, stored_key, record in self._walk(ref, prefix, after, limit + 1, values=True):
+        for key, stored_key, record in self._walk(ref, prefix, after, values=True):
             if len(page) >= limit or size > PAGE_BYTES:
                 return page, True
             text = key.decode()
@@ -178,7 +179,7 @@ class Reader:
             return self._entries(store_id), None
         count = 0
         last = b""
-        for key, _, _ in self._walk(ref, prefix, after, _COUNT_KEYS + 1, values=False):
+        for key, _, _ in self._walk(ref, prefix, after, values=False):
             if count == _COUNT_KEYS:
                 return count, last.decode()
             count += 1
@@ -186,51 +187,53 @@ class Reader:
         return count, None
 
     def _walk(
-        self, ref: AssetRef, prefix: str, after: str | None, limit: int, *, values: bool
+        self, ref: AssetRef, prefix: str, after: str | None, *, values: bool
     ) -> Iterator[tuple[bytes, bytes, bytes]]:
-        """Key, stored key and record (empty unless ``values``), in the order of keys.
-
-        The caller takes at most ``limit`` of them.
-        """
+        """Key, stored key and record (empty unless ``values``), in the order of keys."""
         store_id = self.resolve(ref).store_id
         if not store_id:
             return
         first, low = prefix.encode(), (after or "").encode()
+        head = first[: keys.HEAD_BYTES]
         store = self._store(store_id)
         with self._txn_now().cursor(db=store) as cursor:
-            # A cluster is not in order, so it is entered at its beginning.
+            # The digests of a head are in no order, so they are entered at their beginning.
             found = cursor.set_range(max(first, low)[: keys.HEAD_BYTES])
-            while found and cursor.key().startswith(first[: keys.HEAD_BYTES]):
-                stored_key = cursor.key()
-                if keys.in_cluster(stored_key):
-                    cluster, found = self._read_cluster(cursor, ref, store_id)
-                    wanted = (
-                        pair for pair in cluster if pair[0].startswith(first) and pair[0] > low
-                    )
-                    for key, stored_key in heapq.nsmallest(limit, wanted):
-                        record = self._txn_now().get(stored_key, b"", db=store) if values else b""
-                        yield key, stored_key, record
+            while found and (stored_key := bytes(cursor.key())).startswith(head):
+                if keys.is_longer_than_head(stored_key):
+                    digests = self._digests(store, ref, stored_key)
+                    for key, stored_key in heapq.merge(_until_digests(cursor), sorted(digests)):
+                        if key.startswith(first) and key > low:
+                            record = self._txn_now().get(stored_key, b"", db=store)
+                            yield key, stored_key, bytes(record) if values else b""
+                    if digests:
+                        cursor.set_key(max(stored_key for _, stored_key in digests))
+                        cursor.next()
+                    found = bool(cursor.key())
                     continue
                 if stored_key.startswith(first) and stored_key > low:
-                    yield stored_key, stored_key, cursor.value() if values else b""
+                    yield stored_key, stored_key, bytes(cursor.value()) if values else b""
                 found = cursor.next()
 
-    def _read_cluster(
-        self, cursor: engine.Cursor, ref: AssetRef, store_id: int
-    ) -> tuple[list[tuple[bytes, bytes]], bool]:
-        """Key and stored key of all in the cluster at the cursor, and whether more follows it."""
-        head = cursor.key()[: keys.HEAD_BYTES]
-        cluster: list[tuple[bytes, bytes]] = []
-        found = True
-        while found and cursor.key().startswith(head):
-            stored_key = key = cursor.key()
-            if keys.is_digest(stored_key):
-                record = cursor.value()
-                self._check(ref, store_id, stored_key, record, head.decode(errors="ignore") + "...")
-                key = (records.long_key(record) or "").encode()
-            cluster.append((key, stored_key))
-            found = cursor.next()
-        return cluster, found
+    def _digests(
+        self, store: engine.Database, ref: AssetRef, stored_key: bytes
+    ) -> list[tuple[bytes, bytes]]:
+        """Key and stored key of all digests that share the head of stored_key."""
+        beginning = keys.digests_of(stored_key)
+        found: list[tuple[bytes, bytes]] = []
+        with self._txn_now().cursor(db=store) as cursor:
+            more = cursor.set_range(beginning)
+            while more and (digest := bytes(cursor.key())).startswith(beginning):
+                try:
+                    key = records.long_key_in_place(cursor.value())
+                    is_sound = keys.stored_key(key) == digest
+                except (msgspec.MsgspecError, UnicodeError):
+                    is_sound = False
+                if not is_sound:
+                    raise self._damaged(ref, stored_key[:40].decode(errors="ignore") + "...")
+                found.append((key.encode(), digest))
+                more = cursor.next()
+        return found
 
     # --- the trash and the store
 
@@ -286,9 +289,11 @@ class Reader:
 
     # --- the snapshot
 
-    def _txn_now(self) -> engine.Transaction:
+    def _txn_now(self) -> engine.ReadTransaction:
         if self._txn is None:
-            self._txn = self._env.begin()
+            # Buffers, so that what is only looked into is not copied. They die with the
+            # snapshot, so whatever is kept or handed out is made bytes at once.
+            self._txn = self._env.begin(buffers=True)
         return self._txn
 
     def _catalog(self) -> Catalog:
@@ -315,10 +320,22 @@ class Reader:
         self, ref: AssetRef, store_id: int, stored_key: bytes, record: bytes, key: str
     ) -> None:
         if not records.is_sound(store_id, stored_key, record):
-            raise Damaged(
-                f"the record of key {key!r} of asset {self.resolve(ref).name!r} fails its "
-                "checksum; it is not served. Write it anew, or restore a backup"
-            )
+            raise self._damaged(ref, key)
+
+    def _damaged(self, ref: AssetRef, key: str) -> Damaged:
+        return Damaged(
+            f"the record of key {key!r} of asset {self.resolve(ref).name!r} fails its "
+            "checksum; it is not served. Write it anew, or restore a backup"
+        )
+
+
+def _until_digests(cursor: engine.ReadCursor) -> Iterator[tuple[bytes, bytes]]:
+    """The keys from the cursor on that have its head and are no digests: key and stored key."""
+    head = bytes(cursor.key())[: keys.HEAD_BYTES]
+    more = True
+    while more and (key := bytes(cursor.key())).startswith(head) and not keys.is_digest(key):
+        yield key, key
+        more = cursor.next()
 
 
 def active_assets(data_dir: str) -> Iterator[tuple[str, str, str | None]]:

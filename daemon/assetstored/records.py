@@ -31,6 +31,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _short_decoder = msgspec.msgpack.Decoder(tuple[int, int, int, RecordedWriter, bytes])
 _long_decoder = msgspec.msgpack.Decoder(tuple[int, int, int, RecordedWriter, bytes, str])
 
+_in_place_decoder = msgspec.msgpack.Decoder(tuple[int, int, int, msgspec.Raw, msgspec.Raw, str])
+
 _SHORT_HEAD = b"\x95\xce"  # array of 5, then uint32
 _LONG_HEAD = b"\x96\xce"  # array of 6, then uint32
 _BODY_AT = 6
@@ -75,6 +77,11 @@ def long_key(record: bytes) -> str | None:
     return _long_decoder.decode(record)[5] if record[:2] == _LONG_HEAD else None
 
 
+def long_key_in_place(record: memoryview) -> str:
+    """As long_key, without copying or checking the rest of the record."""
+    return _in_place_decoder.decode(record)[5]
+
+
 def decode_entry(record: bytes) -> WireEntry:
     """The entry in a sound record."""
     decoder = _short_decoder if record[:2] == _SHORT_HEAD else _long_decoder
@@ -88,7 +95,12 @@ def seal(table: bytes, key: bytes, row: object) -> bytes:
     return _row_crc(table, key, payload).to_bytes(4, "big") + payload
 
 
-def unseal(table: bytes, key: bytes, stored: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
+def unseal(
+    table: bytes,
+    key: bytes | memoryview,
+    stored: bytes | memoryview,
+    decoder: msgspec.msgpack.Decoder[T],
+) -> T:
     """The row that was sealed. Raises Damaged if it is not what was written there."""
     payload = stored[4:]
     if stored[:4] != _row_crc(table, key, payload).to_bytes(4, "big"):
@@ -103,5 +115,5 @@ def _entry_crc(store_id: int, stored_key: bytes, body: bytes) -> int:
     return crc32(body, crc32(stored_key, crc32(store_id.to_bytes(8, "big"))))
 
 
-def _row_crc(table: bytes, key: bytes, payload: bytes) -> int:
+def _row_crc(table: bytes, key: bytes | memoryview, payload: bytes | memoryview) -> int:
     return crc32(payload, crc32(key, crc32(table)))

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from functools import partial
 from typing import NamedTuple
 
 from assetstore import messages as m
@@ -34,11 +35,18 @@ _READ_DEADLINE_S = 30.0
 #: Requests of one connection that may wait for the disk; then it is not read from.
 _PIPELINE = 128
 
-#: Requests of one connection in a row, before others get their turn.
-_TURN = 32
+#: The same in bytes: what one connection has in hand is not to fill the queue of all.
+_PIPELINE_BYTES = 4 << 20
 
-#: Where asyncio is told that a peer reads too slowly.
-_OUTPUT_HIGH_BYTES = 256 * 1024
+#: How long the requests of one connection are worked on before others get their turn.
+_TURN_S = 0.001
+
+#: Where asyncio is told that a peer reads too slowly. Below it a peer may leave its answers lying,
+#: so all connections together may hold this much each.
+_OUTPUT_HIGH_BYTES = 64 * 1024
+
+#: What is read from a connection at a time; likewise.
+_READ_BYTES = 64 * 1024
 
 #: What a frame may hold in memory without asking for a share of the budget.
 _SMALL_FRAME_BYTES = 64 * 1024
@@ -98,9 +106,15 @@ class Server:
         for connection in list(self.connections):
             connection.cut(None)
 
-    def output_bytes(self) -> int:
-        """Answers that peers have not taken yet."""
-        return sum(connection.output_bytes() for connection in self.connections if connection.slow)
+    def limit_output(self) -> None:
+        """Cut off peers that leave their answers lying, the slowest first, until all fit."""
+        slow = {c: c.output_bytes() for c in self.connections if c.slow_since is not None}
+        total = sum(slow.values())
+        for connection in sorted(slow, key=lambda c: c.slow_since or 0.0):
+            if total <= self.limits.max_inflight_bytes:
+                return
+            total -= slow[connection]
+            connection.cut("it does not read its answers, and memory for those of all is short")
 
     def reserve(self, connection: Connection, size: int) -> bool:
         """Room for a large frame; if there is none, the connection is woken when there is."""
@@ -127,12 +141,13 @@ class Connection(asyncio.Protocol):
         self._frames = FrameReader(MAX_HELLO_BYTES)
         self._caller: Caller | None = None
         self._in_hand = 0
+        self._in_hand_bytes = 0
         self._reserved = 0
         self._scheduled = False
         self._reading = True
         self._closing = False
         self._eof = False
-        self.slow = False
+        self.slow_since: float | None = None
         self._deadline: float | None = time.monotonic() + HELLO_DEADLINE_S
 
     # --- asyncio.Protocol
@@ -142,6 +157,8 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         server = self._server
         transport.set_write_buffer_limits(high=_OUTPUT_HIGH_BYTES)
+        # asyncio's own attribute for it, 256 KiB by default; the documentation has no other way.
+        transport.max_size = _READ_BYTES  # type: ignore[attr-defined]
         if server.stopping:
             self._say_goodbye()
         elif len(server.connections) >= server.limits.max_connections:
@@ -168,20 +185,19 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer sends no more; it still gets the answers to what it has asked."""
         self._eof = True
-        return bool(self._in_hand or self._scheduled or self.slow)
+        return self._is_busy()
 
     def pause_writing(self) -> None:
-        self.slow = True
-        self._deadline = time.monotonic() + _READ_DEADLINE_S
-        if self._server.output_bytes() > self._server.limits.max_inflight_bytes:
-            self.cut("it does not read its answers, and there are too many of its kind")
+        self.slow_since = time.monotonic()
+        self._deadline = self.slow_since + _READ_DEADLINE_S
+        self._server.limit_output()
         self._pace()
 
     def resume_writing(self) -> None:
-        self.slow = False
+        self.slow_since = None
         self._deadline = None
-        self._pace()
-        self._process()
+        # Not at once: the transport is in the middle of a write.
+        self._schedule()
 
     # --- what the server asks
 
@@ -190,7 +206,7 @@ class Connection(asyncio.Protocol):
         if self._deadline is not None and now > self._deadline:
             self.cut(
                 "it does not read its answers"
-                if self.slow
+                if self.slow_since is not None
                 else "it began a frame and did not end it"
                 if self._caller
                 else "it said no hello"
@@ -217,7 +233,7 @@ class Connection(asyncio.Protocol):
 
     def retry(self) -> None:
         """There may be room for the frame that waits."""
-        self._loop.call_soon(self._process)
+        self._schedule()
 
     def output_bytes(self) -> int:
         """Answers that the peer has not taken yet."""
@@ -225,12 +241,16 @@ class Connection(asyncio.Protocol):
 
     # --- frames
 
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._process)
+
     def _process(self) -> None:
         self._scheduled = False
+        turn_ends = time.monotonic() + _TURN_S
         try:
-            for _ in range(_TURN):
-                if self._closing or self.slow or self._in_hand >= _PIPELINE:
-                    break
+            while not (self._closing or self._is_full()):
                 payload = self._frames.next()
                 if payload is None:
                     self._await_frame()
@@ -238,34 +258,53 @@ class Connection(asyncio.Protocol):
                 self._deadline = None
                 self._release()
                 self._take(payload)
-            else:
-                # Others first; what is left of this one's frames comes next turn.
-                self._scheduled = True
-                self._loop.call_soon(self._process)
+                if time.monotonic() > turn_ends:
+                    # Others first; what is left of this one's frames comes next turn.
+                    self._schedule()
+                    break
         except ProtocolError as exc:
             self._refuse("protocol_error", str(exc))
-        if self._eof and not (self._in_hand or self._scheduled or self.slow):
+        if self._eof and not self._is_busy():
             self._transport.close()
         self._pace()
 
+    def _is_full(self) -> bool:
+        """Whether the peer has to wait until something in hand is done, or is read."""
+        return (
+            self._in_hand >= _PIPELINE
+            or self._in_hand_bytes >= _PIPELINE_BYTES
+            or self.slow_since is not None
+        )
+
+    def _is_busy(self) -> bool:
+        """Whether there are answers to come, or to be read."""
+        return bool(self._in_hand or self._scheduled or self.slow_since is not None)
+
     def _await_frame(self) -> None:
         """A frame has begun and its end is not here: see that it comes, and that it fits."""
-        if self._deadline is not None or not self._frames.pending_bytes:
+        if not self._frames.pending_bytes:
             return
         size = self._frames.expected_bytes
-        self._deadline = time.monotonic() + _FRAME_DEADLINE_S + size / _FRAME_BYTES_PER_S
         if size > _SMALL_FRAME_BYTES and not self._reserved:
-            if self._server.reserve(self, size):
-                self._reserved = size
-            else:
-                self._deadline = None
+            if not self._server.reserve(self, size):
+                self._deadline = None  # it is we who do not read on
+                return
+            self._reserved = size
+            self._deadline = time.monotonic() + _FRAME_DEADLINE_S + size / _FRAME_BYTES_PER_S
+        elif self._deadline is None:
+            self._deadline = time.monotonic() + _FRAME_DEADLINE_S
 
     def _take(self, payload: bytes) -> None:
         if self._caller is None:
             self._greet(m.decode_hello(payload))
             return
+        request = m.decode_request(payload)
         self._in_hand += 1
-        self._server.service.handle(m.decode_request(payload), self._caller, self._answer)
+        answer = self._answer
+        if len(payload) > _SMALL_FRAME_BYTES:
+            self._in_hand_bytes += len(payload)
+            answer = partial(self._answer, size=len(payload))
+        self._server.service.handle(request, self._caller, answer)
 
     def _greet(self, hello: m.Hello) -> None:
         if hello.version != m.PROTOCOL_VERSION:
@@ -283,15 +322,16 @@ class Connection(asyncio.Protocol):
         self._frames.max_frame_bytes = self._server.limits.max_frame_bytes
         self._send(self._server.welcome)
 
-    def _answer(self, answer: object) -> None:
+    def _answer(self, answer: object, *, size: int = 0) -> None:
+        was_full = self._is_full()
         self._in_hand -= 1
+        self._in_hand_bytes -= size
         self._send(answer)
         if self._closing:
             if not self._in_hand and self._server.stopping:
                 self._say_goodbye()
-        elif not self._scheduled and (self._eof or self._in_hand == _PIPELINE - 1):
-            self._scheduled = True
-            self._loop.call_soon(self._process)
+        elif self._eof or was_full:
+            self._schedule()
 
     def _refuse(self, code: str, message: str) -> None:
         """Say why, and close: there is no next frame on this connection."""
@@ -313,13 +353,7 @@ class Connection(asyncio.Protocol):
             and self._frames.expected_bytes > _SMALL_FRAME_BYTES
             and self._caller is not None
         )
-        reading = not (
-            self._closing
-            or self.slow
-            or self._scheduled
-            or self._in_hand >= _PIPELINE
-            or wants_room
-        )
+        reading = not (self._closing or self._scheduled or wants_room or self._is_full())
         if reading != self._reading:
             self._reading = reading
             if reading:

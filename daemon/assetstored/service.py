@@ -8,18 +8,26 @@ Rule: no bytes and no sockets here; server.py has those.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import msgspec
 
 from assetstore import messages as m
-from assetstore.errors import AssetStoreError, Forbidden, Refused, ServerFault
+from assetstore.errors import (
+    AssetStoreError,
+    Forbidden,
+    InvalidRequest,
+    Refused,
+    ServerFault,
+)
 from assetstore.limits import (
-    MAX_PAGE_ITEMS,
+    MAX_RESOLVE_REFS,
     check_key,
     check_name,
     check_prefix,
@@ -35,6 +43,9 @@ from assetstored.reader import Reader
 from assetstored.sweeper import Sweeper
 
 _log = logging.getLogger("assetstored.service")
+
+#: To check the JSON of a longer value can take milliseconds, during which nobody else is served.
+_LARGE_VALUE_BYTES = 32 * 1024
 
 Answer = Callable[[object], None]
 
@@ -82,6 +93,8 @@ class Service:
         self._max_value_bytes = max_value_bytes
         self._grace_us = grace_us
         self._spawn = spawn
+        # Threads start with the first job, so none exists when the daemon forks.
+        self._aside = ThreadPoolExecutor(1, "large-values")
         self.requests = 0
         self.damaged: dict[str, str] = {}
 
@@ -99,12 +112,13 @@ class Service:
             case m.Get(id, _, asset, key):
                 entry = reader.get(_checked(asset), check_key(key))
                 answer(m.Absent(id) if entry is None else FoundRaw(id, entry))
-            case m.Set(id, _, asset, key, value):
+            case m.Set(id, _, _, _, value):
                 check_value_size(len(value), self._max_value_bytes)
-                check_json(value)
-                asset_id = reader.resolve(_checked(asset)).asset_id
-                job = jobs.Put(asset_id, check_key(key), value, caller.writer)
-                self._change(request, answer, job, m.Written, len(value) + len(key))
+                if len(value) > _LARGE_VALUE_BYTES:
+                    self._later(request, answer, self._check_aside(request, caller, answer))
+                else:
+                    check_json(value)
+                    self._set(request, caller, answer)
             case m.Delete(id, _, asset, key):
                 asset_id = reader.resolve(_checked(asset)).asset_id
                 job_ = jobs.Remove(asset_id, check_key(key), caller.writer)
@@ -121,7 +135,11 @@ class Service:
             case m.Count(id, _, asset, prefix, after):
                 answer(m.Counted(id, *reader.count(_checked(asset), *_range(prefix, after))))
             case m.Resolve(id, _, assets):
-                answer(m.Resolved(id, [self._identity(ref) for ref in assets[:MAX_PAGE_ITEMS]]))
+                if len(assets) > MAX_RESOLVE_REFS:
+                    raise InvalidRequest(
+                        f"{len(assets):,} references; one resolve takes {MAX_RESOLVE_REFS}"
+                    )
+                answer(m.Resolved(id, [self._identity(ref) for ref in assets]))
             case m.Assets(id, _, after_id, limit):
                 answer(m.AssetPage(id, *reader.assets(after_id, limit)))
             case m.ListTrash(id, _, after_id, limit):
@@ -149,10 +167,10 @@ class Service:
             case m.PurgeTrash(id, _, trash_ids):
                 _check_admin(caller, "purge the trash")
                 self._later(request, answer, self._purge(id, trash_ids))
-            case m.Sweep(id, _, dry_run):
+            case m.Sweep(id, _, after, dry_run):
                 if not dry_run:
                     _check_admin(caller, "sweep")
-                self._later(request, answer, self._sweep(id, dry_run))
+                self._later(request, answer, self._sweep(id, after, dry_run))
             case m.Move(_, _, source, target, replace):
                 _check_admin(caller, "move a store")
                 source_found = self._reader.find(_checked(source))
@@ -162,6 +180,17 @@ class Service:
                 target_id, _ = self._reader.find_active(_checked(target))
                 job = jobs.Relink(source_found[0], target_id, replace)
                 self._change(request, answer, job, m.Moved)
+
+    def _set(self, request: m.Set, caller: Caller, answer: Answer) -> None:
+        """Queue a set whose value has been checked."""
+        asset_id = self._reader.resolve(_checked(request.asset)).asset_id
+        job = jobs.Put(asset_id, check_key(request.key), request.value, caller.writer)
+        self._change(request, answer, job, m.Written, len(request.value) + len(request.key))
+
+    async def _check_aside(self, request: m.Set, caller: Caller, answer: Answer) -> None:
+        """Check a value in a thread, since it may take long, and queue its set then."""
+        await asyncio.get_running_loop().run_in_executor(self._aside, check_json, request.value)
+        self._set(request, caller, answer)
 
     def _change(
         self,
@@ -183,9 +212,12 @@ class Service:
         self._queue.submit(job, size=size + 200, deadline=deadline, done=settle)
 
     def _later(self, request: m.AnyRequest, answer: Answer, work: Awaitable[object]) -> None:
+        """Answer with what work returns, unless that is None; or with its failure."""
+
         async def run() -> None:
             try:
-                answer(await work)
+                if (result := await work) is not None:
+                    answer(result)
             except Exception as exc:
                 answer(self._failed(request, exc))
 
@@ -202,9 +234,9 @@ class Service:
     async def _purge(self, id: int, trash_ids: list[int]) -> object:
         return m.Purged(id, await self._sweeper.purge(trash_ids))
 
-    async def _sweep(self, id: int, dry_run: bool) -> object:
-        stores = await (self._sweeper.due() if dry_run else self._sweeper.sweep())
-        return m.TrashPage(id, stores[:MAX_PAGE_ITEMS], None)
+    async def _sweep(self, id: int, after: int, dry_run: bool) -> object:
+        sweeper = self._sweeper
+        return m.TrashPage(id, *await (sweeper.due(after) if dry_run else sweeper.sweep(after)))
 
     def _identity(self, ref: m.AssetRef) -> m.AssetRef | None:
         found = self._reader.find(_checked(ref))

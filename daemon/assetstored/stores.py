@@ -109,6 +109,17 @@ class StoreWriter:
         pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         return stat["entries"], pages * stat["psize"]
 
+    def count(self, store_id: int, beginning: bytes, limit: int) -> int:
+        """How many keys of a store begin so; at most limit are looked at."""
+        self.flush()
+        count = 0
+        with self._txn.cursor(db=self._handles.get(self._txn, store_id)) as cursor:
+            more = cursor.set_range(beginning)
+            while more and count < limit and cursor.key().startswith(beginning):
+                count += 1
+                more = cursor.next()
+        return count
+
     def drop_some(self, store_id: int, *, budget_s: float, small_bytes: int) -> bool:
         """Remove entries for budget_s, or the whole store if it is small; True if it is gone.
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 
 from assetstore.errors import Refused
+from assetstore.limits import MAX_PAGE_ITEMS
 from assetstore.messages import TrashInfo
 from assetstored import jobs
 from assetstored.commits import CommitQueue
@@ -23,7 +24,7 @@ from assetstored.tables import TrashRow
 _log = logging.getLogger("assetstored.sweeper")
 
 #: Rows of the trash, or stores to condemn, in one go: about a millisecond.
-_PAGE = 500
+_PAGE = 200
 
 
 #: When a sweep that was refused is tried again, if the interval is longer.
@@ -54,7 +55,9 @@ class Sweeper:
         self._left_to_drop.set()
         while True:
             try:
-                await self.sweep()
+                after: int | None = 0
+                while after is not None:
+                    _, after = await self.sweep(after)
                 async with asyncio.timeout(self._interval_s):
                     while True:
                         await self._left_to_drop.wait()
@@ -66,18 +69,20 @@ class Sweeper:
                 _log.warning("the sweep was stopped, and is tried again: %s", exc)
                 await asyncio.sleep(min(self._interval_s, _RETRY_S))
 
-    async def due(self) -> list[TrashInfo]:
-        """What the next sweep would drop."""
+    async def due(self, after: int = 0) -> tuple[list[TrashInfo], int | None]:
+        """A page of what the next sweep would drop, and after which id to go on, or None."""
         now_us = time.time_ns() // 1_000
-        return [
-            self._reader.trash_info(trash_id, row, self._grace_us)
-            async for trash_id, row in self._rows()
-            if is_due(row, now_us, self._grace_us)
-        ]
+        page: list[TrashInfo] = []
+        async for trash_id, row in self._rows(after):
+            if is_due(row, now_us, self._grace_us):
+                if len(page) == MAX_PAGE_ITEMS:
+                    return page, page[-1].id
+                page.append(self._reader.trash_info(trash_id, row, self._grace_us))
+        return page, None
 
-    async def sweep(self) -> list[TrashInfo]:
-        """Condemn what is due, and see that it is dropped; returns what it was."""
-        due = await self.due()
+    async def sweep(self, after: int = 0) -> tuple[list[TrashInfo], int | None]:
+        """Condemn a page of what is due, and see that it is dropped; returns as ``due`` does."""
+        due, following = await self.due(after)
         for start in range(0, len(due), _PAGE):
             part = due[start : start + _PAGE]
             await self._queue.do(jobs.Condemn([store.id for store in part]))
@@ -93,7 +98,7 @@ class Sweeper:
                 )
         self.last_sweep_us = time.time_ns() // 1_000
         self._left_to_drop.set()
-        return due
+        return due, following
 
     async def purge(self, trash_ids: list[int]) -> int:
         """Drop these stores whatever their grace; returns how many were there."""
@@ -112,9 +117,8 @@ class Sweeper:
                 while await self._queue.do(jobs.DropSlice(trash_id)):
                     pass
 
-    async def _rows(self) -> AsyncIterator[tuple[int, TrashRow]]:
+    async def _rows(self, after: int = 0) -> AsyncIterator[tuple[int, TrashRow]]:
         """The rows of the trash, page by page: others get their turn in between."""
-        after = 0
         while True:
             page = []
             for trash_id, row in self._reader.trash_rows(after):

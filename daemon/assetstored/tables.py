@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from assetstored import records
-from assetstored.engine import Database, Environment, Transaction, open_database
+from assetstored.engine import AnyTransaction, Database, Environment, Transaction, open_database
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ class Tables:
 
 
 def read_row(
-    txn: Transaction, tables: Tables, table: bytes, key: bytes, row_type: type[T]
+    txn: AnyTransaction, tables: Tables, table: bytes, key: bytes, row_type: type[T]
 ) -> T | None:
     """The row under key, or None. Raises Damaged if its checksum is wrong."""
     stored = txn.get(key, db=tables.named(table))
@@ -121,7 +121,9 @@ def read_row(
     return decode_row(table, key, stored, row_type)
 
 
-def decode_row(table: bytes, key: bytes, stored: bytes, row_type: type[T]) -> T:
+def decode_row(
+    table: bytes, key: bytes | memoryview, stored: bytes | memoryview, row_type: type[T]
+) -> T:
     """The row in bytes that a cursor found. Raises Damaged if its checksum is wrong."""
     row: T = records.unseal(table, key, stored, _DECODERS[row_type])
     return row

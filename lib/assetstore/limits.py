@@ -32,6 +32,9 @@ MAX_HELLO_BYTES = 64 * 1024
 #: The most keys or entries one page may carry.
 MAX_PAGE_ITEMS = 1_000
 
+#: The most references one resolve may carry: each costs a few look-ups.
+MAX_RESOLVE_REFS = 100
+
 #: Where a page of entries ends early, so that an answer is never much longer than
 #: this plus one value, and a listing never holds up other requests.
 PAGE_BYTES = 256 * 1024

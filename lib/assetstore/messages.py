@@ -168,7 +168,7 @@ class Count(Request, frozen=True, tag="count"):
 
 
 class Resolve(Request, frozen=True, tag="resolve"):
-    """Which asset does each reference name? Answer: Resolved."""
+    """Which asset does each reference name? At most 100. Answer: Resolved."""
 
     assets: list[AssetRef]
 
@@ -220,8 +220,12 @@ class PurgeTrash(Request, frozen=True, tag="purge_trash"):
 
 
 class Sweep(Request, frozen=True, tag="sweep"):
-    """Drop all that is past its grace now; with dry_run only say what. Answer: TrashPage."""
+    """Drop what is past its grace now, at most 1,000 stores; with dry_run only say what.
 
+    Answer: TrashPage; ``after`` in it is what to go on with.
+    """
+
+    after: Counter
     dry_run: bool
 
 
