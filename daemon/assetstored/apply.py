@@ -64,12 +64,18 @@ class Changes:
         self._now = now_us()
         self.counters = msgspec.structs.replace(counters)
         self.catalog_changed = False
-        self.changed = False
+        #: How many steps have been taken, so that a job which is refused half-way is noticed.
+        self.steps = 0
 
     @property
     def pending_bytes(self) -> int:
         """About how much this transaction adds."""
         return self._stores.pending_bytes
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to commit."""
+        return self.steps > 0
 
     def apply(self, job: jobs.AnyJob) -> Any:
         """Do the job; returns its result. Raises Refused, and then has changed nothing."""
@@ -216,7 +222,7 @@ class Changes:
             b"manifest",
             AcceptedManifest(job.digest, job.path, self._now, self.counters.active),
         )
-        self.changed = True
+        self.steps += 1
 
     # --- the trash
 
@@ -302,7 +308,7 @@ class Changes:
         trash = self._trash(trash_id)
         if trash is None or not trash.dropping:
             return False
-        self.changed = True
+        self.steps += 1
         gone = self._stores.drop_some(
             trash.store_id, budget_s=_DROP_SLICE_S, small_bytes=_DROP_AT_ONCE_BYTES
         )
@@ -328,7 +334,7 @@ class Changes:
         self._rows[asset_id] = row
         self._catalog.write(asset_id, row)
         self.catalog_changed = True
-        self.changed = True
+        self.steps += 1
 
     def _with_new_store(self, asset_id: int, row: CatalogRow) -> CatalogRow:
         self.counters.store_id += 1
@@ -339,7 +345,7 @@ class Changes:
 
     def _next_revision(self) -> int:
         self.counters.revision += 1
-        self.changed = True
+        self.steps += 1
         return self.counters.revision
 
     def _trash(self, trash_id: int) -> TrashRow | None:
@@ -347,8 +353,8 @@ class Changes:
 
     def _write_trash(self, trash_id: int, row: TrashRow) -> None:
         write_row(self._txn, self._tables, TRASH, id_key(trash_id), row)
-        self.changed = True
+        self.steps += 1
 
     def _delete_trash(self, trash_id: int) -> None:
         self._txn.delete(id_key(trash_id), db=self._tables.trash)
-        self.changed = True
+        self.steps += 1

@@ -115,6 +115,8 @@ class StoreOfWriter:
 
     def _refusal_before_commit(self, exc: Exception, batch: list[jobs.AnyJob]) -> Refused:
         """Before the commit nothing of a transaction counts, whatever went wrong."""
+        if isinstance(exc, _HalfDone):
+            return exc.refusal
         if not isinstance(exc, engine.EngineError):
             _log.error("a job failed: %r", batch[0] if len(batch) == 1 else "batch", exc_info=exc)
             return ServerFault(f"a fault in the writer ({type(exc).__name__}); its log has more")
@@ -208,10 +210,22 @@ def _size_of(batch: list[jobs.AnyJob]) -> int:
     return sum(len(job.value) for job in batch if isinstance(job, jobs.Put))
 
 
+class _HalfDone(Exception):
+    """A job was refused after it had changed something: its transaction must not be committed."""
+
+    def __init__(self, refusal: Refused) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
 def _attempt(changes: Changes, job: jobs.AnyJob) -> jobs.Result:
+    steps = changes.steps
     try:
         return jobs.Result(None, changes.apply(job))
     except Refused as exc:
+        # Damage is met where it lies, which may be in the middle of a job.
+        if changes.steps != steps:
+            raise _HalfDone(exc) from exc
         return _result_of(exc)
 
 
