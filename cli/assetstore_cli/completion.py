@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 import click
-from click.shell_completion import CompletionItem, add_completion_class
+from click.shell_completion import CompletionItem
 
 from assetstore import AssetStoreError, Client, Writer, connect
 from assetstore_cli.naming import Named
@@ -29,9 +29,6 @@ MOST_OFFERED = 200
 
 #: What click calls with the context, the parameter and the word so far.
 Completer: TypeAlias = Callable[[click.Context, click.Parameter, str], "list[CompletionItem[Any]]"]
-
-for _shell, (_class, _) in SHELLS.items():
-    add_completion_class(_class, _shell)
 
 
 @click.command(cls=Verb)

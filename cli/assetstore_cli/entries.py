@@ -12,9 +12,9 @@ import click
 
 from assetstore import AssetStoreError, Client, Entry, InvalidRequest, ProtocolError, TrashInfo
 from assetstore.values import check_json, decode_value
-from assetstore_cli import completion
+from assetstore_cli.asset_argument import asset_argument
 from assetstore_cli.failures import ABSENT, DONE, KeyAbsent, Refusal
-from assetstore_cli.naming import Named, asset_argument
+from assetstore_cli.naming import Named
 from assetstore_cli.options import Verb, Word
 from assetstore_cli.records import entry_record, writer_text
 from assetstore_cli.render import (
@@ -31,7 +31,7 @@ from assetstore_cli.session import Session, with_session
 
 
 @click.command(cls=Verb)
-@asset_argument("KEY", completion.asset_and_keys(1))
+@asset_argument("KEY", most_keys=1)
 @click.option("--raw", is_flag=True, help="A string without its quotes.")
 @click.option("--default", metavar="JSON", type=Word(), help="Print this if the key is absent.")
 @click.option("--entry", is_flag=True, help="With revision, time and writer.")
@@ -73,7 +73,7 @@ def get(
 
 
 @click.command("set", cls=Verb)
-@asset_argument("KEY VALUE", completion.asset_and_keys(1))
+@asset_argument("KEY VALUE", most_keys=1)
 @click.option("--string", is_flag=True, help="Take VALUE as text, not as JSON.")
 @with_session
 def set_(session: Session, asset: Named, words: tuple[str, ...], string: bool) -> None:
@@ -100,7 +100,7 @@ def set_(session: Session, asset: Named, words: tuple[str, ...], string: bool) -
 
 
 @click.command(cls=Verb)
-@asset_argument("KEY...", completion.asset_and_keys(None))
+@asset_argument("KEY...", most_keys=None)
 @with_session
 def delete(session: Session, asset: Named, words: tuple[str, ...]) -> int:
     """Delete keys, and say of each whether it was there.
@@ -126,7 +126,7 @@ def delete(session: Session, asset: Named, words: tuple[str, ...]) -> int:
 
 
 @click.command(cls=Verb)
-@asset_argument("", completion.asset_and_keys(0))
+@asset_argument("", most_keys=0)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @with_session
 def clear(session: Session, asset: Named, words: tuple[str, ...], yes: bool) -> None:

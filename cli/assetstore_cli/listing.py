@@ -10,7 +10,8 @@ import click
 
 from assetstore import Entry
 from assetstore_cli import completion
-from assetstore_cli.naming import Named, asset_argument
+from assetstore_cli.asset_argument import asset_argument
+from assetstore_cli.naming import Named
 from assetstore_cli.options import Verb, Word
 from assetstore_cli.records import entry_record, writer_text
 from assetstore_cli.render import Column, json_text, moment, printable
@@ -26,7 +27,7 @@ _LONG = (
 
 
 @click.command(cls=Verb)
-@asset_argument("[PREFIX]", completion.asset_and_keys(1))
+@asset_argument("[PREFIX]", most_keys=1)
 @click.option("-l", "--long", is_flag=True, help="With revision, time, writer and value.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N keys.")
 @click.option(

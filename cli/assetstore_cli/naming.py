@@ -5,14 +5,11 @@ Rule: nothing here asks the daemon.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from assetstore import Asset, AssetRef
-from assetstore_cli.options import Word
 
 
 class Named(NamedTuple):
@@ -54,42 +51,6 @@ def shape_of(usage: str) -> Shape:
     words = usage.split()
     least = sum(not word.startswith("[") for word in words)
     return Shape(usage, least, None if usage.endswith("...") else len(words))
-
-
-def asset_argument(
-    usage: str, complete: Callable[..., Any]
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a verb ASSET and what follows it, or --uri (and --name) in place of ASSET.
-
-    The verb is called with ``asset`` and ``words``.
-    """
-    shape = shape_of(usage)
-
-    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(verb)
-        def run(words: tuple[str, ...], name: str | None, uri: str | None, **kwargs: Any) -> Any:
-            asset, rest = pick(click.get_current_context(), shape, words, name, uri)
-            return verb(asset=asset, words=rest, **kwargs)
-
-        argument = click.argument(
-            "words",
-            nargs=-1,
-            type=Word(),
-            metavar=f"ASSET {usage}".strip(),
-            shell_complete=complete,
-        )
-        by_name = click.option(
-            "--name", type=Word(), metavar="NAME", help="The asset's name, in place of ASSET."
-        )
-        by_uri = click.option(
-            "--uri",
-            type=Word(),
-            metavar="URI",
-            help="The asset's uri, in place of ASSET; with --name too, both must fit.",
-        )
-        return argument(by_name(by_uri(run)))
-
-    return decorate
 
 
 def pick(

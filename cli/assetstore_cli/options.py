@@ -145,7 +145,7 @@ class Verb(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, self._shield(args))
+            return super().parse_args(ctx, self._shield(args, resilient=ctx.resilient_parsing))
         except click.NoSuchOption as exc:
             # click speaks of "-o" where "-orders" was meant.
             meant = next((arg for arg in args if arg.startswith(exc.option_name)), exc.option_name)
@@ -157,21 +157,30 @@ class Verb(click.Command):
             )
             raise click.UsageError(f"there is no option {meant!r}. {advice}", ctx) from None
 
-    def _shield(self, args: list[str]) -> list[str]:
-        """Mark what looks like a negative number as no option."""
+    def _shield(self, args: list[str], *, resilient: bool) -> list[str]:
+        """Mark what looks like a negative number as no option, where words are expected."""
+        takes_words = any(isinstance(param.type, Word) for param in self._of(click.Argument))
         with_value = {
             name
-            for param in self.params
-            if isinstance(param, click.Option) and not param.is_flag
+            for param in self._of(click.Option)
+            if not getattr(param, "is_flag", False)
             for name in param.opts
         }
+        if resilient and args and args[-1] in with_value:
+            # Its value is just being completed, and click would give up on all the words.
+            args = args[:-1]
         shielded: list[str] = []
         for place, arg in enumerate(args):
             if arg == "--":
                 return shielded + args[place:]
             is_value = place > 0 and args[place - 1] in with_value
-            shielded.append(_NO_OPTION + arg if _NEGATIVE.match(arg) and not is_value else arg)
+            if takes_words and not is_value and _NEGATIVE.match(arg):
+                arg = _NO_OPTION + arg
+            shielded.append(arg)
         return shielded
+
+    def _of(self, kind: type[click.Parameter]) -> list[click.Parameter]:
+        return [param for param in self.params if isinstance(param, kind)]
 
 
 class Noun(click.Group):

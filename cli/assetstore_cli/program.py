@@ -117,6 +117,8 @@ class Program(click.Group):
     def _complete(self, extra: dict[str, Any]) -> NoReturn:
         """Answer the shell's question; whatever goes wrong, never write into its prompt."""
         try:
+            # Importing it tells click of our shells.
+            import_module("assetstore_cli.shells")
             super().main([], "assetstore", _COMPLETE_VAR, **extra)
         except (Exception, KeyboardInterrupt):
             sys.exit(1)

@@ -18,6 +18,7 @@ from click.shell_completion import (
     FishComplete,
     ShellComplete,
     ZshComplete,
+    add_completion_class,
 )
 
 _BASH = """\
@@ -98,7 +99,7 @@ def read_bash_line(line: str, breaks: str = _BREAKS) -> Typed:
             is_word = True
         elif char in "\"'":
             quote, fixed, is_word = char, word, True
-        elif char.isspace():
+        elif char in " \t\n":
             if is_word:
                 words.append(word)
             word, fixed, is_word = "", "", False
@@ -120,6 +121,7 @@ def bash_word(value: str, typed: Typed) -> str:
     return _PLAIN_IN_BASH.sub(lambda match: _bash_escape(match[0]), rest)
 
 
+@add_completion_class
 class Bash(BashComplete):
     """click's protocol for bash, with the line itself where it is given."""
 
@@ -142,6 +144,7 @@ class Bash(BashComplete):
         return super().format_completion(item)
 
 
+@add_completion_class
 class Zsh(ZshComplete):
     """click's protocol for zsh."""
 
@@ -149,6 +152,7 @@ class Zsh(ZshComplete):
         return super().format_completion(_whole_word(self, item))
 
 
+@add_completion_class
 class Fish(FishComplete):
     """click's protocol for fish; values may hold commas."""
 

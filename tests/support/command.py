@@ -56,11 +56,11 @@ class Cli:
         result = CliRunner().invoke(program, args, input=stdin, env=self.env)
         return Ran(result.exit_code, result.stdout, result.stderr)
 
-    def process(self, *args: str, stdin: bytes = b"", **env: str) -> Ran:
+    def process(self, *args: str, **env: str) -> Ran:
         """Run it as a process of its own, with pipes."""
         done = subprocess.run(
             [*COMMAND, *args],
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=DEADLINE_S,
             env={**os.environ, **self.env, **env},
