@@ -631,11 +631,11 @@ def test_a_slice_that_meets_a_damaged_row_changes_nothing(tmp_path: Path) -> Non
         store.activate("a", "b", "distinctive", "c")
         for name in ("a", "b", "distinctive", "c"):
             store.put(name, "k", b"1")
-    data = bytearray((tmp_path / "data.mdb").read_bytes())
-    for at in range(len(data)):
-        if data.startswith(b"distinctive", at):
-            data[at + 3] ^= 1
-    (tmp_path / "data.mdb").write_bytes(data)
+    # In the row only, where the name stands after its length; not in the index.
+    row, damaged = b"\xabdistinctive", b"\xabdistinctivf"
+    data = (tmp_path / "data.mdb").read_bytes()
+    assert row in data
+    (tmp_path / "data.mdb").write_bytes(data.replace(row, damaged))
 
     with Store(tmp_path) as store:
         before = revision(store)

@@ -11,7 +11,7 @@ import pytest
 from assetstore.errors import Damaged, InactiveAsset, InvalidRequest, UnknownAsset
 from assetstore.messages import AssetRef
 from assetstored import engine
-from assetstored.catalog import Catalog, describe
+from assetstored.catalog import CatalogWriter, describe
 from assetstored.tables import AssetState, CatalogRow, Tables, id_key, write_row
 
 #: 2026-01-31T12:00:00Z
@@ -21,7 +21,7 @@ SINCE = 1_769_860_800_000_000
 class Opened(NamedTuple):
     """A catalog, and the transaction it works in."""
 
-    catalog: Catalog
+    catalog: CatalogWriter
     txn: engine.Transaction
     tables: Tables
 
@@ -46,12 +46,12 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     with env.begin(write=True) as txn:
         tables = Tables(env, txn, create=True)
     with env.begin(write=True) as txn:
-        yield Opened(Catalog(txn, tables), txn, tables)
+        yield Opened(CatalogWriter(txn, tables), txn, tables)
     env.close()
 
 
 @pytest.fixture
-def catalog(opened: Opened) -> Catalog:
+def catalog(opened: Opened) -> CatalogWriter:
     """A catalog with orders and customers in it."""
     opened.add(1, "orders", "s3://data/orders/")
     opened.add(2, "customers", "customers")
@@ -67,7 +67,7 @@ def catalog(opened: Opened) -> Catalog:
     ],
     ids=describe,
 )
-def test_an_asset_is_found_by_name_by_uri_and_by_both(catalog: Catalog, ref: AssetRef) -> None:
+def test_an_asset_is_found_by_name_uri_and_both(catalog: CatalogWriter, ref: AssetRef) -> None:
     found = catalog.find(ref)
 
     assert found is not None
@@ -89,13 +89,13 @@ def test_an_asset_is_found_by_name_by_uri_and_by_both(catalog: Catalog, ref: Ass
     ],
     ids=describe,
 )
-def test_nothing_else_names_it(catalog: Catalog, ref: AssetRef) -> None:
+def test_nothing_else_names_it(catalog: CatalogWriter, ref: AssetRef) -> None:
     assert catalog.find(ref) is None
     with pytest.raises(UnknownAsset):
         catalog.find_active(ref)
 
 
-def test_a_reference_that_names_nothing_is_refused(catalog: Catalog) -> None:
+def test_a_reference_that_names_nothing_is_refused(catalog: CatalogWriter) -> None:
     with pytest.raises(InvalidRequest, match="it has neither name nor uri"):
         catalog.find(AssetRef())
 
@@ -121,6 +121,18 @@ def test_names_that_look_alike_are_different_assets(opened: Opened, twins: tuple
         found = opened.catalog.find(AssetRef(name))
         assert found is not None
         assert (found[0], found[1].name) == (asset_id, name)
+
+
+def test_names_that_begin_alike_are_told_apart(opened: Opened) -> None:
+    names = [f"{'x' * 1_000}{number}{'y' * 400}" for number in range(100)]
+    for asset_id, name in enumerate(names, 1):
+        opened.add(asset_id, name, f"s3://{name}")
+
+    for asset_id, name in enumerate(names, 1):
+        for ref in (AssetRef(name), AssetRef(uri=f"s3://{name}"), AssetRef(name, f"s3://{name}")):
+            found = opened.catalog.find(ref)
+            assert found is not None
+            assert found[0] == asset_id
 
 
 def test_names_of_1_500_characters_are_found(opened: Opened) -> None:
@@ -160,7 +172,7 @@ def test_assets_come_in_the_order_in_which_they_became_known(opened: Opened) -> 
 # --- what is said
 
 
-def test_an_unknown_asset_is_told_from_where_to_look(catalog: Catalog) -> None:
+def test_an_unknown_asset_is_told_from_where_to_look(catalog: CatalogWriter) -> None:
     with pytest.raises(UnknownAsset) as refused:
         catalog.find_active(AssetRef("ordres"))
 
@@ -180,7 +192,7 @@ def test_an_unknown_asset_is_told_from_where_to_look(catalog: Catalog) -> None:
     ids=["by name", "by uri"],
 )
 def test_where_half_of_a_reference_fits_the_message_shows_the_whole(
-    catalog: Catalog, ref: AssetRef, other: str
+    catalog: CatalogWriter, ref: AssetRef, other: str
 ) -> None:
     with pytest.raises(UnknownAsset) as refused:
         catalog.find_active(ref)
@@ -223,7 +235,9 @@ def test_an_inactive_asset_says_since_when_and_what_became_of_its_store(
 # --- damage
 
 
-def test_an_index_that_leads_to_another_asset_is_damage(catalog: Catalog, opened: Opened) -> None:
+def test_an_index_that_leads_to_another_asset_is_damage(
+    catalog: CatalogWriter, opened: Opened
+) -> None:
     names = opened.tables.names
     cursor = opened.txn.cursor(db=names)
     for key, asset_id in list(cursor.iternext()):
@@ -238,7 +252,7 @@ def test_an_index_that_leads_to_another_asset_is_damage(catalog: Catalog, opened
             catalog.find(ref)
 
 
-def test_an_index_that_leads_nowhere_is_damage(catalog: Catalog, opened: Opened) -> None:
+def test_an_index_that_leads_nowhere_is_damage(catalog: CatalogWriter, opened: Opened) -> None:
     opened.txn.delete(id_key(1), db=opened.tables.catalog)
 
     with pytest.raises(Damaged, match="the catalog has no asset 1, which an index names"):

@@ -143,7 +143,7 @@ def test_the_range_of_a_duration_is_in_seconds(tmp_path: Path) -> None:
         "max_deactivate_fraction = 1.0",
         "max_value_bytes = 1",
         "max_connections = 1",
-        "max_inflight_bytes = 1048576",
+        "max_inflight_bytes = 1048576\nmax_value_bytes = 900000",
     ],
 )
 def test_the_ends_of_a_range_are_within_it(tmp_path: Path, text: str) -> None:
@@ -188,6 +188,11 @@ def test_what_can_be_no_path_is_refused(tmp_path: Path, key: str, path: str) -> 
         load_text(tmp_path, f'{key} = "{path}"')
 
 
+def test_a_path_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(ConfigInvalid, match=r"data_dir is not UTF-8: .* rename it"):
+        load(None, {"data_dir": "/srv/\udcff"})
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match=r"cannot read .*/none: No such file or directory"):
         load(tmp_path / "none", {})
@@ -216,4 +221,4 @@ def test_a_mistake_on_the_command_line_is_said_to_be_there() -> None:
 def test_a_value_that_may_be_set_fits_among_the_changes_that_may_wait(tmp_path: Path) -> None:
     # Else a set of that size would be told to try again later, for ever.
     with pytest.raises(ConfigInvalid, match=r"max_value_bytes .* max_inflight_bytes"):
-        load_text(tmp_path, "max_value_bytes = 2000000\nmax_inflight_bytes = 1048576")
+        load_text(tmp_path, "max_value_bytes = 2000000\nmax_inflight_bytes = 2000000")

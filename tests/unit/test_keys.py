@@ -62,31 +62,52 @@ def test_no_key_that_is_stored_as_it_is_can_be_taken_for_a_digest(seed: int) -> 
         assert b"\xff" not in stored
 
 
-def test_outside_clusters_stored_keys_are_in_the_order_of_the_keys(seed: int) -> None:
-    rng = random.Random(seed)
-    characters = "a\0\x7füß€\ud7ff\ue000\uffff😀"
-    made = {
-        "".join(rng.choices(characters, k=rng.choice([1, 2, 3, 50, 118, 119, 120, 512])))
-        for _ in range(1_000)
-    }
-    by_key = sorted(made, key=str.encode)
-    by_stored = sorted(made, key=keys.stored_key)
+def test_keys_that_are_stored_as_they_are_are_in_the_order_of_the_keys(seed: int) -> None:
+    made = random_keys(seed)
+    short = [key for key in made if not keys.is_digest(keys.stored_key(key))]
 
-    assert [keys.stored_key(key)[: keys.HEAD_BYTES] for key in by_key] == [
-        keys.stored_key(key)[: keys.HEAD_BYTES] for key in by_stored
+    assert sorted(short, key=str.encode) == sorted(short, key=keys.stored_key)
+
+
+def test_all_keys_are_in_order_as_far_as_their_heads_go(seed: int) -> None:
+    made = random_keys(seed)
+
+    assert [key.encode()[: keys.HEAD_BYTES] for key in sorted(made, key=str.encode)] == [
+        key.encode()[: keys.HEAD_BYTES] for key in sorted(made, key=keys.stored_key)
     ]
-    assert [key for key in by_key if not keys.in_cluster(keys.stored_key(key))] == [
-        key for key in by_stored if not keys.in_cluster(keys.stored_key(key))
-    ]
+
+
+def test_the_digests_of_a_head_lie_together_after_the_short_keys_with_that_head(seed: int) -> None:
+    rng = random.Random(seed)
+    head = "x" * keys.HEAD_BYTES
+    short = [head, *(head + "".join(rng.choices("a\U0010ffff", k=n)) for n in range(1, 9))]
+    long = [head + "".join(rng.choices("\0a\U0010ffff", k=34)) for _ in range(100)]
+    others = [head[:-1] + "y", "y", head[:-1]]
+
+    stored = sorted(keys.stored_key(key) for key in [*short, *long, *others])
+
+    beginning = keys.digests_of(keys.stored_key(short[-1]))
+    place = [each.startswith(beginning) for each in stored]
+    first = place.index(True)
+    assert place == [False] * first + [True] * len(long) + [False] * (
+        len(place) - first - len(long)
+    )
+    assert {keys.stored_key(key) for key in short} <= set(stored[:first])
+    assert all(keys.is_digest(each) for each in stored if each.startswith(beginning))
 
 
 @pytest.mark.parametrize(("size", "expected"), [(477, False), (478, False), (479, True)])
-def test_a_key_is_in_a_cluster_from_479_bytes_on(size: int, expected: bool) -> None:
-    assert keys.in_cluster(keys.stored_key("x" * size)) is expected
+def test_a_key_of_more_than_478_bytes_may_stand_among_digests(size: int, expected: bool) -> None:
+    assert keys.is_longer_than_head(keys.stored_key("x" * size)) is expected
 
 
-def test_a_key_of_exactly_the_head_comes_before_the_cluster_that_begins_with_it() -> None:
-    head = "x" * 478
-
-    assert keys.stored_key(head) < keys.stored_key(head + "\0")
-    assert keys.stored_key(head) < keys.stored_key(head + "a" * 34)
+def random_keys(seed: int) -> set[str]:
+    """Keys of all lengths, many of which begin alike."""
+    rng = random.Random(seed)
+    characters = "a\0\x7füß€\ud7ff\ue000\uffff😀"
+    lengths = [1, 2, 3, 50, 118, 119, 120, 512]
+    made = {"".join(rng.choices(characters, k=rng.choice(lengths))) for _ in range(1_000)}
+    made |= {
+        "a" * 477 + "".join(rng.choices(characters, k=rng.randrange(1, 36))) for _ in range(200)
+    }
+    return made
