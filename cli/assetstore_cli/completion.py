@@ -32,14 +32,13 @@ Completer: TypeAlias = Callable[[click.Context, click.Parameter, str], "list[Com
 
 
 @click.command(cls=Verb)
-@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.argument("shell", type=click.Choice(list(SHELLS)), metavar="bash|zsh|fish")
 @with_session
 def completion(session: Session, shell: str) -> None:
     """Print the completion script of a shell.
 
-    It completes verbs and options, and asks the daemon for names of assets and for keys.
-
-    How it is installed stands at its end.
+    It completes verbs and options, and asks the daemon for names of assets and for keys. How to
+    install it stands at its end.
     """
     kind, how = SHELLS[shell]
     program = click.get_current_context().find_root().command

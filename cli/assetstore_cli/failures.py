@@ -111,6 +111,9 @@ def _explain(exc: Exception, settings: Settings) -> None:
         advice = next((_ADVICE[cls] for cls in type(exc).__mro__ if cls in _ADVICE), None)
         if advice:
             _say(f"({advice})")
+    elif isinstance(exc, OSError):
+        # All files and sockets have errors of their own above; this is click, writing its help.
+        _say(f"{head} cannot write the output: {_safe(exc.strerror or str(exc))}")
     else:
         _say(f"{head} this is a bug in assetstore: {_safe(f'{type(exc).__name__}: {exc}')}")
         if not settings.debug:

@@ -52,11 +52,19 @@ _VERBS: dict[str, dict[str, str]] = {
     },
 }
 
+# \b keeps click from filling the lines of a paragraph.
 _EPILOG = """\
-Exit codes: 0 done. 1 refused, or not confirmed: nothing changed. 2 wrong usage. 3 a key is
-absent. 4 the daemon is not reachable, or did not answer: the message says whether something
-may have happened. 70 a fault of assetstore itself, or output that cannot be written.
-130 interrupted. 141 standard output closed early.
+\b
+Exit codes:
+  0    done
+  1    refused, or not confirmed: nothing changed
+  2    wrong usage: nothing was asked of the daemon
+  3    a key is absent
+  4    the daemon is not reachable, or did not answer;
+       the message says whether something may have happened
+  70   a fault of assetstore itself, or output that cannot be written
+  130  interrupted
+  141  standard output was closed early
 
 --socket, --timeout, --json, --no-color and --debug may stand after the verb too. An argument
 that begins with '-' goes after '--'.
@@ -107,7 +115,8 @@ class Program(click.Group):
             code = super().main(args, "assetstore", _COMPLETE_VAR, standalone_mode=False, **extra)
         except (KeyboardInterrupt, click.Abort):
             code = INTERRUPTED
-        except StdoutClosed:
+        # SystemExit: so click ends where its help meets a closed pipe, and nowhere else.
+        except (StdoutClosed, SystemExit):
             code = STDOUT_CLOSED
         except Exception as exc:
             code = complain(exc, Settings.of(given))
