@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.waiting import wait_until
-
 # What a login has, and not what happens to be set where the tests run.
 _ENVIRONMENT = (
     "/usr/bin/env",
@@ -77,14 +75,6 @@ class Machine:
     def show(self, unit: str, prop: str) -> str:
         """One property of a unit, as systemd has it now."""
         return self.systemctl("show", "--property", prop, "--value", unit)
-
-    def wait_for(self, unit: str, prop: str, value: str, deadline_s: float = 10) -> None:
-        """Return once the property of the unit has this value."""
-        wait_until(
-            lambda: self.show(unit, prop) == value,
-            deadline_s,
-            f"{prop}={value} of {unit}",
-        )
 
     def write(self, path: str, text: str) -> None:
         """Replace the file in one step, as an administrator's tool does."""
