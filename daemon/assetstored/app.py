@@ -52,6 +52,9 @@ _ACCEPTS_PER_TURN = 16
 #: How long a stop may take: a commit on a slow disk, and clients that fetch their answers.
 _STOP_S = 4.0
 
+#: How often systemd hears that the store is still being opened.
+_OPENING_S = 10.0
+
 #: When a manifest is tried again that could not be read, or that the store had no room for.
 _RETRY_S = 10.0
 
@@ -67,7 +70,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = configuration.load(flags.config, given)
     except ConfigInvalid as exc:
-        print(f"assetstored: {exc}", file=sys.stderr)
+        # The level is configured too; where that is wrong, errors show at every level.
+        log.start("error")
+        _log.critical("%s", exc)
         return os.EX_CONFIG
     if flags.check:
         print(f"the configuration is valid; data_dir {config.data_dir}, socket {config.socket}")
@@ -127,6 +132,7 @@ def _start(config: Config, data_dir: Path, listener: Listener) -> int:
     except WriterLost as exc:
         raise WriterLost(_why_lost(exc, writer_pid)) from exc
     finally:
+        ours.close()  # or the writer would wait for us, and we for it
         with contextlib.suppress(ChildProcessError):
             os.waitpid(writer_pid, 0)
 
@@ -167,13 +173,20 @@ class Daemon:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopping.set)
-        store_id = await self._queue.start(link)
+        store_id = await self._open_store(link)
         self._reader = Reader(str(self._data_dir))
         self._files = datadir.file_identity(self._data_dir)
         try:
             return await self._serve(self._reader, store_id)
         finally:
             self._reader.close()
+
+    async def _open_store(self, link: socket.socket) -> str:
+        """Wait for the writer, however long it verifies; systemd is told that it goes on."""
+        opening = asyncio.ensure_future(self._queue.start(link))
+        while not (await asyncio.wait({opening}, timeout=_OPENING_S))[0]:
+            self._notifier.extend_timeout(3 * _OPENING_S)
+        return await opening
 
     async def _serve(self, reader: Reader, store_id: str) -> int:
         config, queue = self._config, self._queue

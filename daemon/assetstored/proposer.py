@@ -140,7 +140,10 @@ async def _run(argv: list[str], stdout: BinaryIO, stderr: BinaryIO, timeout_s: f
 
 def _memory(name: str) -> BinaryIO:
     """A file without a place on disk: the child fills it, whatever we do meanwhile."""
-    return open(os.memfd_create(name), "w+b")
+    try:
+        return open(os.memfd_create(name), "w+b")
+    except OSError as exc:
+        raise ProposalFailed(f"cannot make room for the answer of a process: {exc}") from exc
 
 
 def _payloads(answer: BinaryIO) -> Iterator[bytes]:
