@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.serving import failing_calls
 from tests.support.store import WRITER, Store
-from tests.support.waiting import wait_until
 
 from assetstore.errors import StoreFull
 from assetstore.framing import frame
@@ -347,33 +347,6 @@ def test_the_slot_of_a_reader_that_died_is_freed(tmp_path: Path) -> None:
 # --- errors of the device
 
 
-@contextmanager
-def failing(store: Store, calls: str) -> Iterator[None]:
-    """The writer's calls fail with EIO from now on."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("needs strace")
-    with subprocess.Popen(
-        [
-            *(strace, "-qq", "-o", "/dev/null", "-e", f"trace={calls}"),
-            *("-e", f"inject={calls}:error=EIO", "-p", str(store.pid)),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as tracer:
-
-        def is_traced() -> bool:
-            status = Path(f"/proc/{store.pid}/status").read_text()
-            return f"TracerPid:\t{tracer.pid}" in status or tracer.poll() is not None
-
-        wait_until(is_traced, 10.0, "strace to be at the writer")
-        if tracer.poll() is not None:
-            assert tracer.stderr is not None
-            pytest.skip(f"strace may not trace here: {tracer.stderr.read().strip()}")
-        yield
-        tracer.terminate()
-
-
 @pytest.mark.parametrize("calls", ["fdatasync", "pwrite64,pwritev,writev"], ids=["sync", "write"])
 def test_after_an_error_of_the_device_nothing_is_acknowledged_and_the_writer_ends(
     tmp_path: Path, calls: str
@@ -381,7 +354,7 @@ def test_after_an_error_of_the_device_nothing_is_acknowledged_and_the_writer_end
     store = Store(tmp_path)
     store.activate("a")
     store.put("a", "k", b"0")
-    with failing(store, calls):
+    with failing_calls(store.pid, calls):
         store._link.sendall(frame(jobs.encode(jobs.Batch([store.put_job("a", "l", b"1")]))))
         report = store._receive()
 
