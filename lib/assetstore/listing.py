@@ -12,6 +12,7 @@ import msgspec
 
 from assetstore import messages
 from assetstore.entries import time_from_us
+from assetstore.errors import InvalidRequest
 
 
 class AssetInfo(msgspec.Struct, frozen=True):
@@ -64,6 +65,15 @@ class TrashInfo(msgspec.Struct, frozen=True):
             entries=info.entries,
             size_bytes=info.size_bytes,
         )
+
+
+def check_trash_id(trash_id: int) -> int:
+    """Return the id, or raise TypeError or InvalidRequest if it can be none."""
+    if isinstance(trash_id, bool) or not isinstance(trash_id, int):
+        raise TypeError(f"trash id must be an int, not {type(trash_id).__name__}")
+    if not 0 <= trash_id < 2**63:
+        raise InvalidRequest(f"{trash_id} is no id of the trash")
+    return trash_id
 
 
 class Restored(msgspec.Struct, frozen=True):

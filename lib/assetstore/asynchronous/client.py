@@ -19,7 +19,7 @@ from assetstore.asynchronous.link import Link
 from assetstore.asynchronous.store import AsyncStore
 from assetstore.entries import Writer
 from assetstore.limits import MAX_PAGE_ITEMS
-from assetstore.listing import AssetInfo, Restored, TrashInfo
+from assetstore.listing import AssetInfo, Restored, TrashInfo, check_trash_id
 from assetstore.messages import (
     AcceptManifest,
     AssetPage,
@@ -173,12 +173,12 @@ class AsyncClient:
 
     async def restore(self, trash_id: int) -> Restored:
         """Give a cleared store back to its asset; what the asset holds now goes to the trash."""
-        answer: messages.Restored = await self._calls.call(RestoreTrash, trash_id)
+        answer: messages.Restored = await self._calls.call(RestoreTrash, check_trash_id(trash_id))
         return Restored(name=answer.name, uri=answer.uri, count=answer.count)
 
     async def purge(self, trash_ids: Iterable[int]) -> int:
         """Drop these stores for good; return how many of them were in the trash."""
-        ids = list(trash_ids)
+        ids = [check_trash_id(trash_id) for trash_id in trash_ids]
         count = 0
         for start in range(0, len(ids), MAX_PAGE_ITEMS):
             part = ids[start : start + MAX_PAGE_ITEMS]

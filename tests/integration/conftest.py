@@ -1,0 +1,41 @@
+"""One daemon for all tests that need no more than a store of their own.
+
+Rule: a test that stops, feeds or inspects its daemon takes the ``daemon`` fixture instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.support.daemon import Daemon
+
+from assetstore import Asset, Client, Store
+
+ORDERS = Asset("orders", uri="s3://data/orders/")
+
+
+@pytest.fixture(scope="session")
+def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with "orders" (uri s3://data/orders/), "customers" and "invoices"."""
+    daemon = Daemon(tmp_path_factory.mktemp("shared"))
+    daemon.set_manifest({"name": "orders", "uri": "s3://data/orders/"}, "customers", "invoices")
+    with daemon:
+        yield daemon
+    assert daemon.verify() == []
+
+
+@pytest.fixture
+def shared_client(shared_daemon: Daemon) -> Iterator[Client]:
+    """A client of the shared daemon, whose stores are empty."""
+    with shared_daemon.client() as client:
+        for name in ("orders", "customers", "invoices"):
+            if client.store(name):
+                client.store(name).clear()
+        yield client
+
+
+@pytest.fixture
+def store(shared_client: Client) -> Store:
+    """The store of orders, empty."""
+    return shared_client.store(ORDERS)
