@@ -33,7 +33,7 @@ _COLUMNS = (
 @click.option("--inactive", is_flag=True, help="Only those that are not active.")
 @with_session
 def assets(session: Session, pattern: str | None, everything: bool, inactive: bool) -> None:
-    """List the active assets.
+    """List the active assets, by name.
 
     PATTERN picks those whose name or uri it fits as a whole, with * and ? as wildcards; quote it.
     SINCE is when the asset came into its state.
@@ -51,11 +51,12 @@ def assets(session: Session, pattern: str | None, everything: bool, inactive: bo
 
     out = session.out
     with session.client() as client:
-        wanted = (asset for asset in client.assets() if is_wanted(asset))
-        if session.json:
-            for asset in wanted:
-                out.record(**asset_record(asset))
-            return
+        wanted = [asset for asset in client.assets() if is_wanted(asset)]
+    wanted.sort(key=lambda asset: (asset.name, asset.uri))
+    if session.json:
+        for asset in wanted:
+            out.record(**asset_record(asset))
+    else:
         out.table(_COLUMNS, (_row(session, asset) for asset in wanted), if_none="(no such asset)")
 
 

@@ -22,7 +22,7 @@ from assetstore import (
     ServerFault,
     StoreFull,
 )
-from assetstore_cli.options import Settings
+from assetstore_cli.options import NoVerb, Settings
 from assetstore_cli.render import Screen, printable, styled
 
 DONE = 0
@@ -95,8 +95,7 @@ def _explain(exc: Exception, settings: Settings) -> None:
     head = styled("Error:", "red", Screen(colour=colour))
     if settings.debug:
         traceback.print_exception(exc)
-    if type(exc).__name__ == "NoArgsIsHelpError":
-        # click's, since 8.2; its message is the whole help.
+    if isinstance(exc, NoVerb):
         _say(str(exc))
     elif isinstance(exc, click.UsageError):
         if exc.ctx is not None:
@@ -121,7 +120,7 @@ def _explain(exc: Exception, settings: Settings) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(text, file=sys.stderr, flush=True)
 
 
 def _safe(message: str) -> str:

@@ -183,10 +183,23 @@ class Verb(click.Command):
         return [param for param in self.params if isinstance(param, kind)]
 
 
-class Noun(click.Group):
-    """A group of verbs: ``manifest``, ``trash``."""
+class NoVerb(click.UsageError):
+    """Nothing was said but the name of the command. The message is the whole help."""
+
+
+class Verbs(click.Group):
+    """A group of verbs, which shows its help if none is named."""
 
     command_class = Verb
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            raise NoVerb(ctx.get_help())
+        return super().parse_args(ctx, args)
+
+
+class Noun(Verbs):
+    """What the verbs are about: ``manifest``, ``trash``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -24,7 +24,7 @@ from assetstore_cli.failures import (
     StdoutClosed,
     complain,
 )
-from assetstore_cli.options import Settings, own_options
+from assetstore_cli.options import Settings, Verbs, own_options
 
 _COMPLETE_VAR = "_ASSETSTORE_COMPLETE"
 
@@ -71,7 +71,7 @@ that begins with '-' goes after '--'.
 """
 
 
-class Program(click.Group):
+class Program(Verbs):
     """The root of all verbs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

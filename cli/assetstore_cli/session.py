@@ -156,7 +156,8 @@ def note(text: str) -> None:
     """Tell the person something beside the answer. The text is safe to show already."""
     if sys.stderr is not None:
         encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-        print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+        shown = text.encode(encoding, "backslashreplace").decode(encoding)
+        print(shown, file=sys.stderr, flush=True)
 
 
 def with_session(verb: Callable[Concatenate[Session, P], T]) -> Callable[P, T]:

@@ -32,12 +32,12 @@ def cli(daemon: Daemon) -> Cli:
 # --- assets
 
 
-def test_active_assets_are_listed_with_uri_group_state_and_entries(
+def test_active_assets_are_listed_by_name_with_uri_group_state_and_entries(
     cli: Cli, client: Client
 ) -> None:
     client.store("orders").update({"a": 1, "b": 2})
 
-    titles, orders, customers = cli("assets").out.splitlines()
+    titles, customers, orders = cli("assets").out.splitlines()
 
     assert titles.split() == ["NAME", "URI", "GROUP", "STATE", "ENTRIES", "SINCE"]
     assert orders.split()[:5] == ["orders", "s3://data/orders/", "sales", "active", "2"]
@@ -45,7 +45,7 @@ def test_active_assets_are_listed_with_uri_group_state_and_entries(
 
 
 def test_assets_as_json_have_stable_fields(cli: Cli) -> None:
-    orders, _ = cli("assets", "--json").records
+    _, orders = cli("assets", "--json").records
 
     assert list(orders) == ["name", "uri", "group", "state", "entries", "since"]
     assert orders["since"].endswith("Z")
@@ -58,7 +58,7 @@ def test_a_pattern_fits_the_whole_name_or_uri(cli: Cli) -> None:
 
     assert names("orders") == ["orders"]
     assert names("order") == []
-    assert names("*er*") == ["orders", "customers"]
+    assert names("*er*") == ["customers", "orders"]
     assert names("s3://*") == ["orders"]
     assert names("ORDERS") == []
 

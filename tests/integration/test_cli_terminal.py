@@ -502,4 +502,4 @@ def test_without_a_verb_it_shows_the_help_and_fails(cli: Cli) -> None:
 
     assert (shown.code, shown.out) == (2, "")
     assert shown.err.startswith("Usage: assetstore ")
-    assert "Exit codes: 0 done. 1 refused" in shown.err
+    assert "Exit codes:" in shown.err
