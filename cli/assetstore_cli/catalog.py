@@ -12,8 +12,9 @@ from assetstore_cli import completion
 from assetstore_cli.naming import Named, pick_two
 from assetstore_cli.options import Verb, Word
 from assetstore_cli.records import asset_record
-from assetstore_cli.render import Column, counted, moment, printable
+from assetstore_cli.render import counted, moment, printable
 from assetstore_cli.session import Session, with_session
+from assetstore_cli.tables import Column
 
 _STATE_STYLES = {"inactive": "yellow", "dropped": "red"}
 

@@ -17,17 +17,9 @@ from assetstore_cli.failures import ABSENT, DONE, KeyAbsent, Refusal
 from assetstore_cli.naming import Named
 from assetstore_cli.options import Verb, Word
 from assetstore_cli.records import entry_record, writer_text
-from assetstore_cli.render import (
-    counted,
-    duration,
-    fields,
-    json_text,
-    moment,
-    printable,
-    styled,
-    timestamp,
-)
+from assetstore_cli.render import counted, duration, json_text, moment, printable, styled, timestamp
 from assetstore_cli.session import Session, with_session
+from assetstore_cli.tables import fields
 
 
 @click.command(cls=Verb)
@@ -170,7 +162,7 @@ def _details(session: Session, entry: Entry) -> Iterator[str]:
         screen,
     )
     label = styled("value", "bold", screen)
-    yield f"{label}     {json_text(entry.value, screen, for_eyes=True)}"
+    yield f"{label}     {json_text(entry.value, screen)}"
 
 
 class NotJson(Exception):

@@ -14,8 +14,9 @@ from assetstore_cli.asset_argument import asset_argument
 from assetstore_cli.naming import Named
 from assetstore_cli.options import Verb, Word
 from assetstore_cli.records import entry_record, writer_text
-from assetstore_cli.render import Column, json_text, moment, printable
+from assetstore_cli.render import json_cell, moment, printable
 from assetstore_cli.session import Session, note, with_session
+from assetstore_cli.tables import Column
 
 _LONG = (
     Column("KEY"),
@@ -110,5 +111,5 @@ def _row(session: Session, entry: Entry) -> tuple[str, ...]:
         str(entry.revision),
         moment(entry.updated_at, screen),
         writer_text(entry.updated_by),
-        json_text(entry.value, screen, for_eyes=True),
+        json_cell(entry.value, screen),
     )

@@ -1,4 +1,4 @@
-"""Values to text: what is safe to show, how wide it is, tables, times, sizes, JSON lines.
+"""Values to text: what is safe to show, how wide it is, times, sizes, JSON lines.
 
 Names, keys and values are other people's words: a key may hold the escape sequence that
 renames a terminal's window. So everything that is shown to a person goes through ``printable``.
@@ -10,19 +10,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from assetstore.values import encode_value
 
-#: Column widths are settled by this many rows, so that a listing of a million keys
-#: starts at once and is never held in memory.
-ROWS_MEASURED = 1_000
-
-_GAP = "  "
-_LEAST_WIDTH = 6
 _SGR = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
@@ -37,20 +30,6 @@ class Screen(NamedTuple):
     colour: bool = False
     now: datetime | None = None
     encoding: str = "utf-8"
-
-
-class Column(NamedTuple):
-    """A column of a table.
-
-    ``fixed``: never made narrower than its cells. ``safe``: cells are printable already.
-    ``style``: cell -> name of a style, or None.
-    """
-
-    title: str
-    right: bool = False
-    fixed: bool = False
-    safe: bool = False
-    style: Callable[[str], str | None] | None = None
 
 
 # --- text
@@ -182,26 +161,46 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 # --- JSON
 
 
-def json_text(value: Any, screen: Screen, *, for_eyes: bool = False) -> str:
+def json_text(value: Any, screen: Screen) -> str:
     """JSON text that reads back as exactly this value.
 
-    What the encoding cannot write, and on a terminal or ``for_eyes`` what ``printable`` would
-    not let through, is escaped in JSON's own way: the text stays JSON of the same value.
+    What the encoding cannot write, and on a terminal what ``printable`` would not let through,
+    is escaped in JSON's own way: the text stays JSON of the same value.
     """
-    text = encode_value(value).decode()
-    if screen.width is None and not for_eyes and _is_encodable(text, screen.encoding):
-        return text
-    # All of JSON's own characters are ASCII, so what is replaced here stands within a string.
-    return re.sub(r"[^ -~]", lambda match: _json_escape(match[0], screen.encoding), text)
+    return _json_for(_json(value), screen)
+
+
+def json_cell(value: Any, screen: Screen) -> str:
+    """As much of the JSON text as a line of the screen can show, printable anywhere."""
+    text = _json(value)
+    # A value may have a million characters: there is no need to look at all of them.
+    return _safe_json(text if screen.width is None else text[: screen.width + 1], screen)
 
 
 def json_line(record: Mapping[str, Any], screen: Screen) -> str:
-    """One flat record as one line; datetimes become RFC 3339 text in UTC."""
-    plain = {
-        name: timestamp(field) if isinstance(field, datetime) else field
+    """One record as one line; datetimes become RFC 3339 text in UTC."""
+    # Field by field: a value nested as deep as may be has no level to spare for the record.
+    pairs = (
+        f"{_json(name)}:{_json(timestamp(field) if isinstance(field, datetime) else field)}"
         for name, field in record.items()
-    }
-    return json_text(plain, screen)
+    )
+    return _json_for("{" + ",".join(pairs) + "}", screen)
+
+
+def _json(value: Any) -> str:
+    return "null" if value is None else encode_value(value).decode()
+
+
+def _json_for(text: str, screen: Screen) -> str:
+    # To a program it goes as it is.
+    if screen.width is None and _is_encodable(text, screen.encoding):
+        return text
+    return _safe_json(text, screen)
+
+
+def _safe_json(text: str, screen: Screen) -> str:
+    # All of JSON's own characters are ASCII, so what is replaced here stands within a string.
+    return re.sub(r"[^ -~]", lambda match: _json_escape(match[0], screen.encoding), text)
 
 
 def _json_escape(char: str, encoding: str) -> str:
@@ -209,83 +208,3 @@ def _json_escape(char: str, encoding: str) -> str:
         return char
     units = char.encode("utf-16-be")
     return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2))
-
-
-# --- tables
-
-
-def table(
-    columns: Sequence[Column], rows: Iterable[Sequence[str]], screen: Screen
-) -> Iterator[str]:
-    """Titles and rows as aligned lines that fit the screen, where there is one.
-
-    Cells are made printable here. No rows: no lines, not even the titles.
-    """
-    shown = (
-        tuple(
-            cell if column.safe else printable(cell, screen.encoding)
-            for column, cell in zip(columns, row, strict=True)
-        )
-        for row in rows
-    )
-    measured = list(islice(shown, ROWS_MEASURED))
-    if not measured:
-        return
-    titles = tuple(column.title for column in columns)
-    widths = [
-        max(display_width(row[place]) for row in [titles, *measured])
-        for place in range(len(columns))
-    ]
-    if screen.width is not None:
-        _shrink(widths, columns, screen.width)
-    heads = [column._replace(style=lambda _: "bold") for column in columns]
-    yield _line(titles, widths, heads, screen)
-    for row in chain(measured, shown):
-        yield _line(row, widths, columns, screen)
-
-
-def fields(pairs: Iterable[tuple[str, str]], screen: Screen) -> Iterator[str]:
-    """Label and text, one a line, the texts below one another. Texts are made printable."""
-    known = list(pairs)
-    width = max((display_width(label) for label, _ in known), default=0)
-    for label, text in known:
-        padding = " " * (width - display_width(label))
-        yield f"{styled(label, 'bold', screen)}{padding}{_GAP}{printable(text, screen.encoding)}"
-
-
-def _shrink(widths: list[int], columns: Sequence[Column], limit: int) -> None:
-    """Take from the widest column that may be cut until the line fits."""
-    excess = sum(widths) + len(_GAP) * (len(widths) - 1) - limit
-    while excess > 0:
-        able = [
-            place
-            for place, column in enumerate(columns)
-            if not column.fixed and widths[place] > _LEAST_WIDTH
-        ]
-        if not able:
-            return
-        widest = max(able, key=lambda place: widths[place])
-        widths[widest] -= 1
-        excess -= 1
-
-
-def _line(
-    row: Sequence[str], widths: Sequence[int], columns: Sequence[Column], screen: Screen
-) -> str:
-    line: list[str] = []
-    room = screen.width
-    gap = ""
-    for text, width, column in zip(row, widths, columns, strict=True):
-        if room is not None:
-            # What has no room at all is left out: a line never wraps.
-            width = min(width, room - len(gap))
-            if width <= 0:
-                break
-            room -= width + len(gap)
-            text = cut(text, width, screen.encoding)
-        padding = " " * (width - display_width(text))
-        style = column.style(text) if column.style else None
-        coloured = styled(text, style, screen)
-        line += [gap, padding, coloured] if column.right else [gap, coloured, padding]
-        gap = _GAP
-    return "".join(line).rstrip()

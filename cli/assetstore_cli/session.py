@@ -18,7 +18,8 @@ import click
 from assetstore import Client, InvalidRequest, Writer, connect
 from assetstore_cli.failures import OutputFailed, Refusal, StdoutClosed
 from assetstore_cli.options import Settings, settings_of
-from assetstore_cli.render import Column, Screen, json_line, printable, table
+from assetstore_cli.render import Screen, json_line, printable
+from assetstore_cli.tables import Column, table
 
 #: For each answer, unless --timeout says otherwise.
 TIMEOUT_S = 5.0
@@ -51,9 +52,11 @@ class Output:
 
     def line(self, text: str = "") -> None:
         """Write one line. The text is safe to show already."""
-        # Last resort: "é" may come as an escape where the locale is C, and never as a crash.
-        encoding = self.screen.encoding
-        self._write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        if not text.isascii():
+            # "é" may come as an escape where the locale is C, and never as a crash.
+            encoding = self.screen.encoding
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+        self._write(text + "\n")
 
     def lines(self, texts: Iterable[str]) -> None:
         for text in texts:

@@ -11,17 +11,9 @@ from assetstore.entries import time_from_us
 from assetstore_cli.manifests import REMEDIES
 from assetstore_cli.options import Verb
 from assetstore_cli.records import status_record
-from assetstore_cli.render import (
-    Screen,
-    counted,
-    duration,
-    fields,
-    moment,
-    printable,
-    size,
-    styled,
-)
+from assetstore_cli.render import Screen, counted, duration, moment, printable, size, styled
 from assetstore_cli.session import Session, with_session
+from assetstore_cli.tables import fields
 
 
 @click.command(cls=Verb)

@@ -11,8 +11,9 @@ from assetstore_cli import completion
 from assetstore_cli.failures import Refusal
 from assetstore_cli.options import Noun, Verb
 from assetstore_cli.records import trash_record
-from assetstore_cli.render import Column, counted, moment, printable, size, table
+from assetstore_cli.render import counted, moment, printable, size
 from assetstore_cli.session import Session, note, with_session
+from assetstore_cli.tables import Column, table
 
 _COLUMNS = (
     Column("ID", right=True, fixed=True),

@@ -9,23 +9,21 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from assetstore_cli.render import (
-    ROWS_MEASURED,
-    Column,
     Screen,
     counted,
     cut,
     display_width,
     duration,
-    fields,
+    json_cell,
     json_line,
     json_text,
     moment,
     printable,
     size,
     styled,
-    table,
     timestamp,
 )
+from assetstore_cli.tables import ROWS_MEASURED, Column, fields, table
 
 NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 PIPE = Screen()
@@ -201,6 +199,20 @@ def test_json_of_enormous_integers_keeps_every_digit() -> None:
     digits = "7" * 5_000
 
     assert json_text(int("7" * 4_000) * 10**1000 + int("7" * 1000), PIPE) == digits
+
+
+def test_a_value_nested_as_deep_as_may_be_fits_into_a_record() -> None:
+    value: list[object] = []
+    for _ in range(254):
+        value = [value]
+
+    assert json.loads(json_line({"key": "a", "value": value}, PIPE))["value"] == value
+
+
+def test_a_cell_shows_the_beginning_of_a_long_value_and_never_drives_a_terminal() -> None:
+    assert json_cell("x" * 1_000_000, TERMINAL) == '"' + "x" * 80
+    assert json_cell("\x9b", PIPE) == '"\\u009b"'
+    assert json_cell([1, None], PIPE) == "[1,null]"
 
 
 def test_a_record_is_one_line_with_its_times_in_utc() -> None:
