@@ -39,9 +39,13 @@ _LINE_LENGTH = 100
 def unasync(source: str, name: str) -> str:
     """The blocking twin of an asynchronous module."""
     lines = [f"# Made from asynchronous/{name} by scripts/unasync.py: change that one."]
+    was_left_out = False
     for line in source.splitlines():
-        if line.endswith("# async only"):
+        # With the last line of a block goes the empty one behind it.
+        if line.endswith("# async only") or (was_left_out and line == lines[-1] == ""):
+            was_left_out = True
             continue
+        was_left_out = False
         if mark := _SYNC_ONLY.match(line):
             indent, code = mark.groups()
             lines.append((indent + (code or "")).rstrip())

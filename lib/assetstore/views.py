@@ -109,6 +109,9 @@ class StoreValues(ValuesView[Any]):
     def __contains__(self, value: object) -> bool:
         return any(each == value for each in self)
 
+    def __repr__(self) -> str:
+        return f"{self._store!r}.values()"
+
 
 def _length(store: Store, span: Span) -> int:
     if span.is_counted_by_prefix:

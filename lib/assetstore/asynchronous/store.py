@@ -149,6 +149,9 @@ class AsyncStore:  # async only
             if after is None:
                 return total
 
+    def __aiter__(self) -> AsyncIterator[str]:  # async only
+        return self._scan_keys("", None, None)  # async only
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {describe(self._ref)}>"
 
