@@ -80,7 +80,8 @@ class Daemon:
         exited = os.pidfd_open(self.process.pid)
         try:
             while (left := deadline - time.monotonic()) > 0:
-                ready, _, _ = select.select([self._notify, exited], [], [], left)
+                watched: list[socket.socket | int] = [self._notify, exited]
+                ready, _, _ = select.select(watched, [], [], left)
                 if self._notify in ready:
                     message = self._notify.recv(4096).decode()
                     if state in message.split("\n"):
