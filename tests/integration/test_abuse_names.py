@@ -1,0 +1,396 @@
+"""Names, keys and values that are odd, or just within or beyond a limit, end to end.
+
+Requests are made by hand where the Python client would refuse them first.
+"""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+from collections.abc import Callable, Iterator
+
+import pytest
+from tests.support.daemon import Daemon
+from tests.support.service import Service, serving
+from tests.support.wire import Wire
+
+from assetstore import Asset
+from assetstore import messages as m
+
+ORDERS = m.AssetRef(name="orders")
+
+WIDEST = "\U0010ffff"
+
+ODD_TEXTS = {
+    "a space": " ",
+    "a space behind": "orders ",
+    "a space before": " orders",
+    "upper case": "ORDERS",
+    "a path upwards": "../orders",
+    "the root": "/",
+    "here": ".",
+    "a NUL": "\0",
+    "a NUL inside": "orders\0",
+    "a newline": "or\nders",
+    "an option": "--help",
+    "a control sequence": "\x1b[2J\x1b]0;title\x07",
+    "composed": unicodedata.normalize("NFC", "größe"),
+    "decomposed": unicodedata.normalize("NFD", "größe"),
+    "right to left": "\u202esredro",
+    "Arabic": "طلبات",
+    "a zero-width joiner": "or\u200dders",
+    "a byte order mark": "\ufefforders",
+    "an emoji": "😀",
+    "a noncharacter": "\uffff",
+    "the last code point": WIDEST,
+    "a private sub-database": "s0000000001",
+    "a wildcard": "%*?[o]",
+    "a quote": "'\"`$(reboot)",
+}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("daemon")) as service, service.undisturbed():
+        yield service
+
+
+@pytest.fixture
+def wire(service: Service) -> Iterator[Wire]:
+    with Wire(service.socket).greet() as wire:
+        wire.ask(m.Clear(1, None, ORDERS))
+        yield wire
+
+
+def code_of(answer: m.AnyAnswer) -> str:
+    assert isinstance(answer, m.Failed), answer
+    assert answer.id != 0
+    return answer.code
+
+
+# --- names
+
+
+def test_assets_whose_names_look_alike_or_strange_are_assets_of_their_own(service: Service) -> None:
+    names = [*ODD_TEXTS.values(), "x" * 1_500, "x" * 1_499 + "y", WIDEST * 1_500]
+    names += ["x" * 511, "x" * 512, "x" * 510 + "\0"]
+    service.daemon.activate("orders", "customers", *names)
+
+    with service.daemon.client() as client:
+        for number, name in enumerate(names):
+            client.store(name).set("k", number)
+
+        assert [client.store(name).get("k") for name in names] == list(range(len(names)))
+        assert [list(client.store(Asset(name)).keys()) for name in names] == [["k"]] * len(names)
+        listed = {info.name: info.entries for info in client.assets()}
+        assert {name: listed[name] for name in names} == dict.fromkeys(names, 1)
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        m.AssetRef(name=""),
+        m.AssetRef(uri=""),
+        m.AssetRef(name="x" * 1_501),
+        m.AssetRef(uri=WIDEST * 1_501),
+        m.AssetRef(name="orders", uri=""),
+        m.AssetRef(),
+    ],
+    ids=["empty name", "empty uri", "long name", "long uri", "empty uri of two", "nothing"],
+)
+def test_a_reference_that_names_nothing_is_an_invalid_request(wire: Wire, ref: m.AssetRef) -> None:
+    for request in (
+        m.Get(1, None, ref, "k"),
+        m.Set(1, None, ref, "k", b"1"),
+        m.Delete(1, None, ref, "k"),
+        m.Clear(1, None, ref),
+        m.Keys(1, None, ref, "", None, 10),
+        m.Items(1, None, ref, "", None, 10),
+        m.Count(1, None, ref, "", None),
+        m.Resolve(1, None, [ORDERS, ref]),
+        m.Move(1, None, ref, ORDERS, False),
+        m.Move(1, None, ORDERS, ref, False),
+    ):
+        assert code_of(wire.ask(request)) == "invalid_request"
+
+
+@pytest.mark.parametrize("name", ["unknown", "orders\0\0", "Orders", "x" * 1_498])
+def test_an_asset_that_is_not_in_the_manifest_is_unknown_to_every_request(
+    wire: Wire, name: str
+) -> None:
+    ref = m.AssetRef(name=name)
+    for request in (
+        m.Get(1, None, ref, "k"),
+        m.Set(1, None, ref, "k", b"1"),
+        m.Delete(1, None, ref, "k"),
+        m.Clear(1, None, ref),
+        m.Keys(1, None, ref, "", None, 10),
+        m.Items(1, None, ref, "", None, 10),
+        m.Count(1, None, ref, "", None),
+        m.Move(1, None, ref, ORDERS, False),
+        m.Move(1, None, ORDERS, ref, False),
+    ):
+        assert code_of(wire.ask(request)) == "unknown_asset"
+
+
+def test_an_asset_that_leaves_and_returns_between_two_requests_of_a_connection(
+    make_daemon: Callable[..., Daemon],
+) -> None:
+    daemon = make_daemon(grace="1h").start()
+    get, put = m.Get(1, None, ORDERS, "k"), m.Set(2, None, ORDERS, "k", b'"old"')
+    with Wire(daemon.socket).greet() as wire:
+        wire.ask(put)
+
+        daemon.activate("customers")
+        assert code_of(wire.ask(get)) == "inactive_asset"
+        assert code_of(wire.ask(put)) == "inactive_asset"
+
+        daemon.activate("customers", {"name": "orders", "uri": "s3://data/orders/"})
+        assert wire.ask(get).entry.value == b'"old"'  # type: ignore[union-attr]
+
+        daemon.activate("customers")
+        (trash,) = wire.ask(m.ListTrash(3, None, 0, 10)).stores  # type: ignore[union-attr]
+        assert wire.ask(m.PurgeTrash(4, None, [trash.id])) == m.Purged(4, 1)
+        assert code_of(wire.ask(get)) == "inactive_asset"
+
+        daemon.activate("customers", {"name": "orders", "uri": "s3://data/orders/"})
+        assert wire.ask(get) == m.Absent(1)
+        assert wire.ask(m.Get(5, None, m.AssetRef(name="customers"), "k")) == m.Absent(5)
+
+
+# --- keys
+
+
+def test_any_characters_make_a_key(service: Service) -> None:
+    keys = [*ODD_TEXTS.values(), "\0" * 512, WIDEST * 512, "k" * 512, "é" * 512]
+    keys += ["k" * 511, "k" * 510 + "é", "\x7f" * 511, "\ufffd" * 512]
+    with service.daemon.client() as client:
+        store = client.store("orders")
+        store.clear()
+        for number, key in enumerate(keys):
+            store.set(key, number)
+
+        assert [store.get(key) for key in keys] == list(range(len(keys)))
+        assert list(store.keys()) == sorted(keys, key=str.encode)
+        assert [key for key in keys if not store.delete(key)] == []
+        assert list(store.items()) == []
+
+
+@pytest.mark.parametrize("key", ["", "k" * 513, WIDEST * 513, "\0" * 513])
+def test_a_key_beyond_the_limits_is_an_invalid_request(wire: Wire, key: str) -> None:
+    for request in (
+        m.Get(1, None, ORDERS, key),
+        m.Set(1, None, ORDERS, key, b"1"),
+        m.Delete(1, None, ORDERS, key),
+        m.Keys(1, None, ORDERS, "", key, 10),
+        m.Items(1, None, ORDERS, "", key, 10),
+        m.Count(1, None, ORDERS, "", key),
+    ):
+        assert code_of(wire.ask(request)) == "invalid_request"
+    if key:
+        assert code_of(wire.ask(m.Keys(1, None, ORDERS, key, None, 10))) == "invalid_request"
+
+
+def test_listings_are_right_around_the_place_where_long_keys_are_cut(
+    service: Service, seed: int
+) -> None:
+    rng = random.Random(seed)
+    stems = ["k" * 470, "k" * 477 + "é", "k" * 478, "😀" * 119, "😀" * 120, "k" * 476]
+    keys = {
+        (stem + "".join(rng.choices("\0ak~é😀" + WIDEST, k=rng.randrange(42))))[:512]
+        for stem in stems
+        for _ in range(40)
+    } | {"a", "k" * 400, "z", WIDEST}
+    ordered = sorted(keys, key=str.encode)
+    with service.daemon.client() as client:
+        store = client.store("orders")
+        store.clear()
+        for key in rng.sample(ordered, len(ordered)):
+            store.set(key, key)
+        raw = [key.encode() for key in ordered]
+
+        for _ in range(60):
+            whole = rng.choice(ordered)
+            prefix = whole[: rng.randrange(len(whole) + 1)]
+            after = rng.choice(
+                [None, rng.choice(ordered), whole[: rng.randrange(1, len(whole) + 1)]]
+            )
+            low = (after or "").encode()
+            expected = [
+                key
+                for key, its in zip(ordered, raw, strict=True)
+                if its.startswith(prefix.encode()) and its > low
+            ]
+
+            assert list(store.keys(prefix, after=after)) == expected
+            limit = rng.randrange(1, 50)
+            found = store.items(prefix, after=after, limit=limit)
+            assert list(found) == [(key, key) for key in expected[:limit]]
+            assert store.count(prefix) == sum(its.startswith(prefix.encode()) for its in raw)
+
+
+def test_pages_put_together_are_the_whole_however_small_they_are(wire: Wire) -> None:
+    keys = sorted(["p" * 478 + chr(0x100 + n) * 20 for n in range(30)], key=str.encode)
+    keys += [f"q{n:03}" for n in range(30)]
+    wire.send_messages(*[m.Set(n, None, ORDERS, key, b"1") for n, key in enumerate(keys, 1)])
+    assert {type(wire.answer()) for _ in keys} == {m.Written}
+    for limit in (1, 7, 1_000, 2**31 - 1):
+        pages: list[str] = []
+        more = True
+        while more:
+            page = wire.ask(m.Keys(1, None, ORDERS, "", pages[-1] if pages else None, limit))
+            assert isinstance(page, m.KeyPage)
+            assert len(page.keys) <= limit
+            pages += page.keys
+            more = page.more
+
+        assert pages == keys
+
+
+def test_a_page_ends_early_when_it_is_long(wire: Wire) -> None:
+    value = b'"' + b"x" * 99_998 + b'"'
+    for number in range(10):
+        wire.ask(m.Set(1, None, ORDERS, f"k{number}", value))
+
+    page = wire.ask(m.Items(1, None, ORDERS, "", None, 1_000))
+
+    assert isinstance(page, m.ItemPage)
+    assert (len(page.items), page.more) == (3, True)
+
+
+def test_a_place_to_go_on_from_may_be_any_key_there_is_or_not(wire: Wire) -> None:
+    for key in ("a", "b", "c"):
+        wire.ask(m.Set(1, None, ORDERS, key, b"1"))
+
+    for after, expected in [("a", ["b", "c"]), ("a\0", ["b", "c"]), ("c", []), (WIDEST, [])]:
+        answer = wire.ask(m.Keys(1, None, ORDERS, "", after, 10))
+        assert answer == m.KeyPage(1, expected, False)
+    assert wire.ask(m.Assets(1, None, 2**63 - 1, 10)) == m.AssetPage(1, [], None)
+    assert wire.ask(m.ListTrash(1, None, 2**63 - 1, 10)) == m.TrashPage(1, [], None)
+    assert wire.ask(m.Sweep(1, None, 2**63 - 1, True)) == m.TrashPage(1, [], None)
+    assert code_of(wire.ask(m.RestoreTrash(1, None, 2**63 - 1))) == "invalid_request"
+    assert wire.ask(m.PurgeTrash(1, None, [2**63 - 1, 0])) == m.Purged(1, 0)
+
+
+def test_more_references_than_a_resolve_takes_are_refused_not_dropped(wire: Wire) -> None:
+    assert len(wire.ask(m.Resolve(1, None, [ORDERS] * 100)).assets) == 100  # type: ignore[union-attr]
+    assert code_of(wire.ask(m.Resolve(1, None, [ORDERS] * 101))) == "invalid_request"
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    "size", [1, 2, 2_046, 2_047, 2_048, 4_079, 4_080, 4_096, 65_536, 1024 * 1024]
+)
+def test_a_value_up_to_the_limit_comes_back_byte_for_byte(wire: Wire, size: int) -> None:
+    text = b"7" * size if size < 2_000 else b'"' + b"x" * (size - 2) + b'"'
+    assert isinstance(wire.ask(m.Set(1, None, ORDERS, "k", text)), m.Written)
+
+    found = wire.ask(m.Get(2, None, ORDERS, "k"))
+
+    assert isinstance(found, m.Found)
+    assert found.entry.value == text
+
+
+def test_a_value_beyond_the_limit_is_refused_with_both_sizes(wire: Wire) -> None:
+    wire.ask(m.Set(1, None, ORDERS, "k", b'"old"'))
+
+    answer = wire.ask(m.Set(2, None, ORDERS, "k", b'"' + b"x" * (1024 * 1024 - 1) + b'"'))
+
+    assert code_of(answer) == "invalid_request"
+    assert "1,048,577" in answer.message  # type: ignore[union-attr]
+    assert "1,048,576" in answer.message  # type: ignore[union-attr]
+    assert wire.ask(m.Get(3, None, ORDERS, "k")).entry.value == b'"old"'  # type: ignore[union-attr]
+
+
+BAD_VALUES = {
+    "nothing": b"",
+    "null": b"null",
+    "null among white space": b" \t\r\nnull\n",
+    "no JSON": b"get",
+    "NaN": b"[NaN]",
+    "infinity": b"-Infinity",
+    "a number beyond floats": b"[1e400]",
+    "a leading zero": b"01",
+    "two values": b"1 2",
+    "a comma too many": b'{"a":1,}',
+    "a byte order mark": b"\xef\xbb\xbf1",
+    "bad UTF-8": b'"\xff"',
+    "a lone surrogate": b'["\\ud800"]',
+    "a control character": b'"\x00"',
+    "256 levels": b"[" * 256 + b"]" * 256,
+    "500,000 levels": b"[" * 500_000,
+    "256 levels far inside": b"[1," + b"0," * 100_000 + b"[" * 255 + b"]" * 255 + b"]",
+}
+
+
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_a_value_that_a_client_could_not_read_is_refused(wire: Wire, name: str) -> None:
+    wire.ask(m.Set(1, None, ORDERS, "k", b'"old"'))
+
+    answer = wire.ask(m.Set(2, None, ORDERS, "k", BAD_VALUES[name]))
+
+    assert code_of(answer) == "invalid_request"
+    assert wire.ask(m.Get(3, None, ORDERS, "k")).entry.value == b'"old"'  # type: ignore[union-attr]
+
+
+GOOD_VALUES = {
+    "white space": b" \n[ 1 ]\t",
+    "a key twice": b'{"a":1,"a":2}',
+    "null inside": b'[null,{"a":null}]',
+    "an integer of 100,000 digits": b"9" * 100_000,
+    "minus zero": b"-0",
+    "255 levels": b"[" * 255 + b"]" * 255,
+    "a surrogate pair": b'"\\ud83d\\ude00"',
+    "brackets in a string": b'"' + b"[" * 100_000 + b'"',
+}
+
+
+@pytest.mark.parametrize("name", GOOD_VALUES)
+def test_any_other_json_is_stored_as_it_is(wire: Wire, name: str) -> None:
+    wire.ask(m.Set(1, None, ORDERS, "k", GOOD_VALUES[name]))
+
+    found = wire.ask(m.Get(2, None, ORDERS, "k"))
+
+    assert found.entry.value == GOOD_VALUES[name]  # type: ignore[union-attr]
+
+
+def test_of_two_changes_of_a_key_in_one_batch_the_one_with_the_later_revision_stays(
+    wire: Wire,
+) -> None:
+    values = [b'"' + b"x" * 20_000 + b'"', b"1", b'"' + b"y" * 5_000 + b'"', b"2"] * 10
+    asked = [m.Set(id, None, ORDERS, "k", value) for id, value in enumerate(values, 1)]
+    wire.send_messages(*asked)
+    revisions = {}
+    for _ in asked:
+        answer = wire.answer()
+        assert isinstance(answer, m.Written)
+        revisions[answer.revision] = values[answer.id - 1]
+
+    found = wire.ask(m.Get(1, None, ORDERS, "k"))
+
+    assert isinstance(found, m.Found)
+    assert found.entry.revision == max(revisions)
+    assert found.entry.value == revisions[max(revisions)]
+
+
+def test_one_bad_request_among_many_harms_none_of_the_others(wire: Wire) -> None:
+    asked = [m.Set(id, None, ORDERS, f"k{id:03}", b"1") for id in range(1, 101)]
+    asked[49] = m.Set(50, None, ORDERS, "k" * 513, b"1")
+    wire.send_messages(*asked)
+
+    answers = {answer.id: answer for answer in (wire.answer() for _ in asked)}
+
+    assert code_of(answers.pop(50)) == "invalid_request"
+    assert {type(answer) for answer in answers.values()} == {m.Written}
+    assert wire.ask(m.Count(1, None, ORDERS, "", None)) == m.Counted(1, 99, None)
+
+
+def test_to_delete_what_is_not_there_changes_nothing(wire: Wire) -> None:
+    revision = wire.ask(m.Status(1, None)).report["revision"]  # type: ignore[union-attr]
+
+    assert wire.ask(m.Delete(2, None, ORDERS, "none")) == m.Deleted(2, False)
+    assert wire.ask(m.Clear(3, None, ORDERS)) == m.Cleared(3, 0)
+
+    assert wire.ask(m.Status(4, None)).report["revision"] == revision  # type: ignore[union-attr]

@@ -1,0 +1,120 @@
+"""A raw client: bytes in, bytes out, with nothing between a test and the daemon's socket.
+
+Rule: cuts frames and waits with a deadline; makes no decision about what it sends or gets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import termios
+import time
+from pathlib import Path
+from typing import Self
+
+from tests.support.waiting import wait_until
+
+from assetstore import messages as m
+from assetstore.entries import Writer
+from assetstore.framing import HEADER_BYTES, frame
+
+#: How long any single answer may take. Far beyond the usual: a test fails here, and never hangs.
+DEADLINE_S = 20.0
+
+HELLO = m.Hello(m.PROTOCOL_VERSION, Writer(), "wire")
+
+
+class Wire:
+    """One connection. A test says what goes out, byte by byte if it likes."""
+
+    def __init__(self, path: Path, *, deadline_s: float = DEADLINE_S) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(deadline_s)
+        self._deadline_s = deadline_s
+        try:
+            self.socket.connect(str(path))
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def greet(self) -> Self:
+        """Say hello and take the welcome."""
+        assert isinstance(m.decode_welcome(self.ask_bytes(frame(m.encode(HELLO)))), m.Welcome)
+        return self
+
+    def send(self, data: bytes) -> Self:
+        """Send exactly these bytes."""
+        self.socket.sendall(data)
+        return self
+
+    def send_messages(self, *messages: object) -> Self:
+        """Send these messages, a frame each, as one piece."""
+        return self.send(b"".join(frame(m.encode(message)) for message in messages))
+
+    def send_while_it_reads(self, data: bytes) -> Self:
+        """Send these bytes, or as many as it takes before it closes."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.socket.sendall(data)
+        return self
+
+    def wait_until_read(self) -> Self:
+        """Return when the daemon has read all that was sent."""
+        wait_until(
+            lambda: fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)) == bytes(4),
+            self._deadline_s,
+            "all that was sent to be read",
+        )
+        return self
+
+    def receive(self) -> bytes:
+        """The payload of the next frame. Raises EOFError if the daemon has closed."""
+        size = int.from_bytes(self._exactly(HEADER_BYTES), "big")
+        return self._exactly(size)
+
+    def answer(self) -> m.AnyAnswer:
+        """The next answer."""
+        return m.decode_answer(self.receive())
+
+    def ask(self, message: object) -> m.AnyAnswer:
+        """Send one message and return the next answer."""
+        return self.send_messages(message).answer()
+
+    def ask_bytes(self, data: bytes) -> bytes:
+        """Send these bytes and return the next payload."""
+        return self.send(data).receive()
+
+    def rest(self) -> list[bytes]:
+        """The payloads that still come before the daemon closes; fails if it never does."""
+        payloads = []
+        while True:
+            try:
+                payloads.append(self.receive())
+            except (EOFError, ConnectionResetError):
+                return payloads
+
+    def end(self) -> list[m.AnyAnswer]:
+        """The answers that still come before the daemon closes; fails if it never does."""
+        return [m.decode_answer(payload) for payload in self.rest()]
+
+    def close(self) -> None:
+        """Close it, whatever is under way."""
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _exactly(self, size: int) -> bytes:
+        # A daemon that drips must not stretch the deadline.
+        end = time.monotonic() + self._deadline_s
+        data = bytearray()
+        while len(data) < size:
+            assert time.monotonic() < end, f"{len(data)} of {size} bytes after the deadline"
+            part = self.socket.recv(min(size - len(data), 1 << 20))
+            if not part:
+                raise EOFError(f"closed after {len(data)} of {size} bytes")
+            data += part
+        return bytes(data)
