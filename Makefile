@@ -9,7 +9,8 @@ STAMP  := $(VENV)/.installed
 RUN    := var
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check _types _units test-crash test-system build install-systemd clean
+.PHONY: help setup demo run test check _types _units test-crash test-system generate build \
+        install-systemd clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,10 @@ test-crash: $(STAMP) ## only the tests that kill the daemon under load
 
 test-system: $(STAMP) ## install into a booted systemd and watch it work; needs root
 	@$(BIN)/pytest -q -rs -m system tests/system
+
+generate: $(STAMP) ## write what is made from other files: the blocking client, docs/cli.md
+	@$(BIN)/python scripts/unasync.py
+	@$(BIN)/python scripts/cli_manual.py
 
 build: $(STAMP) ## sdist and wheel into dist/
 	@$(BIN)/python -m build
