@@ -94,7 +94,7 @@ def _explain(exc: Exception, settings: Settings) -> None:
     colour = sys.stderr.isatty() and not settings.no_color
     head = styled("Error:", "red", Screen(colour=colour))
     if settings.debug:
-        traceback.print_exception(exc)
+        _say(_safe("".join(traceback.format_exception(exc))).rstrip())
     if isinstance(exc, NoVerb):
         _say(str(exc))
     elif isinstance(exc, click.UsageError):
