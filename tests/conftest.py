@@ -11,12 +11,13 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import assetstore
 import pytest
-
 from tests.support.daemon import Daemon
 from tests.support.waiting import wait_until
+
+import assetstore
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Makes daemons, not yet started, with the configuration that a test needs."""
     made: list[Daemon] = []
 
-    def make(name: str = "daemon", **config: object) -> Daemon:
+    def make(name: str = "daemon", **config: Any) -> Daemon:
         daemon = Daemon(tmp_path / name, **config)
         daemon.set_manifest({"name": "orders", "uri": "s3://data/orders/"}, "customers")
         made.append(daemon)

@@ -6,12 +6,11 @@ import random
 from pathlib import Path
 
 import msgspec
-from assetstore.messages import AssetRef, WireEntry
-from assetstored import jobs
-from assetstored.changes import Slice
-from lmdb import verify as lmdb_verify
-
 from tests.support.store import WRITER, Store
+
+from assetstore.messages import AssetRef, WireEntry
+from assetstored import engine, jobs
+from assetstored.changes import Slice
 
 NAMES = [f"asset-{number}" for number in range(12)]
 KEYS = ["a", "b", "c" * 511, "d" * 512]
@@ -73,7 +72,7 @@ def test_a_batch_answers_and_leaves_what_its_jobs_would_one_by_one(
             for name in NAMES:
                 if (entries := model[name]) is not None:
                     assert store.contents(name) == entries
-    assert lmdb_verify.verify(str(tmp_path)) == []
+    assert engine.verify(str(tmp_path)) == []
 
 
 def test_more_stores_than_handles_are_read_and_written_without_mixing_them_up(
@@ -88,9 +87,9 @@ def test_more_stores_than_handles_are_read_and_written_without_mixing_them_up(
         held: dict[str, bytes] = {}
         for _ in range(40):
             chosen = rng.sample(names, 150)
-            values = {name: b'"%s %d"' % (name.encode(), rng.randrange(10**6)) for name in chosen}
-            store.run(*(jobs.Put(ids[name], "k", values[name], WRITER) for name in chosen))
-            held |= values
+            written = {name: b'"%s %d"' % (name.encode(), rng.randrange(10**6)) for name in chosen}
+            store.run(*(jobs.Put(ids[name], "k", written[name], WRITER) for name in chosen))
+            held |= written
             # Drops in between give the slots of dead handles to other stores.
             name = rng.choice(sorted(held))
             store.clear(name)
@@ -103,4 +102,4 @@ def test_more_stores_than_handles_are_read_and_written_without_mixing_them_up(
         assert {name: value for name in names if (value := store.contents(name))} == {
             name: {"k": value} for name, value in held.items()
         }
-    assert lmdb_verify.verify(str(tmp_path)) == []
+    assert engine.verify(str(tmp_path)) == []

@@ -6,12 +6,11 @@ import random
 from pathlib import Path
 
 import pytest
+from tests.support.store import Store
+
 from assetstore.errors import InactiveAsset, UnknownAsset
 from assetstore.messages import AssetRef
-from assetstored import jobs
-from lmdb import verify as lmdb_verify
-
-from tests.support.store import Store
+from assetstored import engine, jobs
 
 NAMES = ["a", "b", "c", "d", "ä/ö", "e"]
 
@@ -172,4 +171,4 @@ def test_any_sequence_of_changes_leaves_what_a_plain_model_of_it_holds(
         model.compare(store)
     finally:
         store.close()
-    assert lmdb_verify.verify(str(tmp_path)) == []
+    assert engine.verify(str(tmp_path)) == []

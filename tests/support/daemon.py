@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import assetstore
-from lmdb import verify as lmdb_verify
+from assetstored import engine
 
 #: How long a start, a stop or a manifest may take on a busy machine.
 DEADLINE_S = 30.0
@@ -34,9 +35,7 @@ class Daemon:
     starts a daemon also tests what systemd would be told.
     """
 
-    def __init__(
-        self, root: Path, *, command: list[str] | None = None, **config: object
-    ) -> None:
+    def __init__(self, root: Path, *, command: Sequence[str] = (), **config: Any) -> None:
         self.root = root
         self.data_dir = root / "data"
         self.manifest = root / "manifest.json"
@@ -47,7 +46,7 @@ class Daemon:
         self.config = config
         self.env: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
-        self._command = command or [sys.executable, "-m", "assetstored"]
+        self._command = command or (sys.executable, "-m", "assetstored")
 
     # --- life
 
@@ -167,13 +166,10 @@ class Daemon:
 
     def verify(self) -> list[str]:
         """Problems in the structure of the data file; call it while it does not run."""
-        problems: list[str] = lmdb_verify.verify(str(self.data_dir))  # type: ignore[no-untyped-call]
-        return problems
+        return engine.verify(str(self.data_dir))
 
     def _flags(self) -> list[str]:
-        flags = [
-            f"--{key.replace('_', '-')}={getattr(self, key)}" for key in _CONFIG_KEYS
-        ]
+        flags = [f"--{key.replace('_', '-')}={getattr(self, key)}" for key in _CONFIG_KEYS]
         if self.config:
             config = self.root / "assetstored.toml"
             config.write_text(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+
 from assetstore.entries import RecordedWriter
 from assetstore.errors import refusal
 from assetstore.framing import FrameReader, frame

@@ -19,7 +19,7 @@ from assetstore.framing import frame
 from assetstore.manifest import Manifest, ManifestAsset, ManifestInvalid, parse
 from assetstore.messages import AssetRef
 from assetstored import engine, proposer
-from assetstored.catalog import Catalog
+from assetstored.catalog import CatalogWriter
 from assetstored.changes import SLICE_CHANGES, Slice, Verdict
 from assetstored.manifest_file import ManifestMissing, ManifestUnreadable
 from assetstored.proposal import propose, read_manifest, write
@@ -240,7 +240,7 @@ def data_dir(tmp_path: Path) -> str:
     directory.mkdir(mode=0o700)
     env = engine.open_for_writing(str(directory))
     with env.begin(write=True) as txn:
-        catalog = Catalog(txn, Tables(env, txn, create=True))
+        catalog = CatalogWriter(txn, Tables(env, txn, create=True))
         rows = [CatalogRow(a.name, a.uri, a.group, "active", 0, 0, 0) for a in many(10)]
         rows.append(CatalogRow("gone", "gone", None, "inactive", 0, 0, 0))
         for asset_id, row in enumerate(rows, 1):
