@@ -97,9 +97,9 @@ def test_more_stores_than_handles_are_read_and_written_without_mixing_them_up(
             store.drop(max(item[0] for item in store.trash()))
             for name in rng.sample(names, 100):
                 raw = store.reader.get(AssetRef(name), "k")
-                value = None if raw is None else msgspec.msgpack.decode(raw, type=WireEntry).value
-                assert value == held.get(name)
-        assert {name: value for name in names if (value := store.contents(name))} == {
+                found = None if raw is None else msgspec.msgpack.decode(raw, type=WireEntry).value
+                assert found == held.get(name)
+        assert {name: entries for name in names if (entries := store.contents(name))} == {
             name: {"k": value} for name, value in held.items()
         }
     assert engine.verify(str(tmp_path)) == []
