@@ -90,6 +90,20 @@ def test_what_is_not_in_the_trash_cannot_be_restored(cli: Cli) -> None:
     assert "4711" in refused.err
 
 
+def test_what_waits_for_its_asset_is_not_restored_but_said_to_come_back(
+    cli: Cli, daemon: Daemon, client: Client
+) -> None:
+    client.store("orders")["a"] = 1
+    daemon.activate("customers")
+    (trashed,) = client.trash()
+
+    refused = cli("trash", "restore", str(trashed.id), "--yes")
+
+    assert (refused.code, refused.out) == (1, "")
+    assert "put it back into the manifest" in refused.err
+    assert cli("mv", "orders", "customers").out == "1 entry moved to 'customers'\n"
+
+
 @pytest.mark.parametrize("given", ["x", "-1", "1.5", "99999999999999999999"])
 def test_an_id_that_cannot_be_one_is_wrong_usage(cli: Cli, given: str) -> None:
     assert cli("trash", "restore", given, "--yes").code == 2
