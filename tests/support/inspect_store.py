@@ -9,7 +9,7 @@ Rule: reads only, by way of the daemon's own formats; knows nothing of what a te
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -181,7 +181,7 @@ class _Inspector:
                 return dict(self._entries(store_id, cursor, whose))
 
     def _entries(
-        self, store_id: int, cursor: engine.Cursor, whose: str
+        self, store_id: int, cursor: Iterable[tuple[bytes, bytes]], whose: str
     ) -> Iterator[tuple[str, tuple[Any, int]]]:
         for stored_key, record in cursor:
             if not records.is_sound(store_id, stored_key, record):

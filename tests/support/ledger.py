@@ -76,6 +76,8 @@ class Ledger:
     """All promises. Feed it events; ask it whether what a store holds keeps them."""
 
     acknowledged: int = 0
+    #: What writers were told could have happened or not.
+    unknown: list[str] = field(default_factory=list)
     #: Each part's possible states; more than one only while an outcome is unknown.
     possible: dict[Part, list[State]] = field(default_factory=dict)
     #: What each revision stands for, acknowledged or seen: it must never stand for another thing.
@@ -94,8 +96,9 @@ class Ledger:
                 self.possible.setdefault(story.under_way.part, [{}])
             case ["ok", result]:
                 self._acknowledge(story, result)
-            case ["unknown", _]:
+            case ["unknown", error]:
                 change = _take(story)
+                self.unknown.append(f"{change.verb} of {change.part}: {error}")
                 states = self.possible[change.part]
                 states += [change.applied_to(state, None) for state in states]
             case ["no", _]:

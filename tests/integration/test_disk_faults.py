@@ -1,0 +1,309 @@
+"""Disks that are full or fail: what is refused, what is fatal, and that nothing promised is lost.
+
+Rule: the faults are the kernel's own (a small file system, a limit, strace's injections); no part
+of the daemon is made to pretend.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.support.daemon import Daemon
+from tests.support.endings import strace
+from tests.support.inspect_store import inspect
+from tests.support.waiting import wait_until
+
+import assetstore
+from assetstore import AssetStoreError, OutcomeUnknown, StoreFull
+
+VALUE = "x" * 100_000
+
+
+class Disk:
+    """A small file system of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def resize(self, size_mib: int) -> None:
+        """As when somebody makes room, or takes it."""
+        _mount("-o", f"remount,size={size_mib}m", str(self.path))
+
+    def fill(self) -> Path:
+        """Somebody else's file takes what is left."""
+        path = self.path / "somebody-elses"
+        with path.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                return path
+
+
+def _mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    path = tmp_path / "disk"
+    path.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    try:
+        _mount("-t", "tmpfs", "-o", "size=8m", "assetstore-test", str(path))
+    except (OSError, subprocess.CalledProcessError) as exc:
+        pytest.skip(f"no file system can be mounted here: {exc}")
+    yield Disk(path)
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@pytest.fixture
+def daemon_on_disk(make_daemon: Callable[..., Daemon], disk: Disk) -> Daemon:
+    """A daemon, not started, with its data, and nothing else of it, on the small disk."""
+    daemon = make_daemon(grace="0s", sweep_interval="100ms")
+    daemon.data_dir = disk.path / "data"
+    return daemon
+
+
+def fill_store(client: assetstore.Client) -> tuple[int, StoreFull]:
+    """Write until there is no more room; returns how many there are, and the refusal."""
+    store = client.store("orders")
+    for number in range(10_000):
+        try:
+            store.set(f"key-{number}", VALUE)
+        except StoreFull as exc:
+            return number, exc
+    raise AssertionError("the store never got full")
+
+
+def is_writable(client: assetstore.Client) -> bool:
+    try:
+        client.store("orders").set("again", VALUE)
+    except StoreFull:
+        return False
+    return True
+
+
+def test_on_a_full_disk_writes_are_refused_reads_go_on_and_writes_resume_by_themselves(
+    daemon_on_disk: Daemon, disk: Disk
+) -> None:
+    daemon = daemon_on_disk
+    with daemon, daemon.client() as client:
+        held, refused = fill_store(client)
+        before = client.status()["revision"]
+
+        assert held > 30
+        assert set(refused.detail) == {"free_bytes", "needed_bytes"}
+        assert refused.detail["free_bytes"] < refused.detail["needed_bytes"] + (1 << 20)
+        assert f"{refused.detail['free_bytes']:,} bytes are free" in str(refused)
+        assert "reads go on" in str(refused)
+        for number in range(held):
+            assert client.store("orders").get(f"key-{number}") == VALUE
+        assert client.store("orders").get(f"key-{held}") is None
+        for _ in range(20):
+            assert not is_writable(client)
+        assert client.status()["revision"] == before
+        assert any("bytes are free" in problem for problem in client.status()["problems"])
+
+        disk.resize(64)
+
+        assert is_writable(client)
+        assert client.store("orders").get("again") == VALUE
+    assert inspect(daemon.data_dir).problems == []
+    assert "Traceback" not in daemon.log_text()
+
+
+def test_on_a_full_disk_a_clear_makes_room_once_the_sweep_has_dropped_what_was_cleared(
+    daemon_on_disk: Daemon,
+) -> None:
+    with daemon_on_disk as daemon, daemon.client() as client:
+        held, _ = fill_store(client)
+        store = client.store("orders")
+
+        # What a change needs beside the values is little, and may just fit, or may be made to.
+        wait_until(lambda: delete_one(store, held), 10.0, "an entry to be deleted")
+        wait_until(lambda: clear(store), 10.0, "the store to be cleared")
+        wait_until(lambda: is_writable(client), 20.0, "the sweep to have made room")
+    assert inspect(daemon.data_dir).problems == []
+
+
+def delete_one(store: assetstore.Store, held: int) -> bool:
+    try:
+        return any(store.delete(f"key-{number}") for number in range(held))
+    except StoreFull:
+        return False
+
+
+def clear(store: assetstore.Store) -> bool:
+    try:
+        store.clear()
+    except StoreFull:
+        return False
+    return True
+
+
+def test_a_manifest_that_the_disk_has_no_room_for_is_applied_when_there_is_room(
+    daemon_on_disk: Daemon, disk: Disk
+) -> None:
+    with daemon_on_disk as daemon, daemon.client() as client:
+        filler = disk.fill()
+        assets = [f"asset-{number}" for number in range(5_000)]
+
+        status = daemon.activate("orders", "customers", *assets)
+
+        assert status["manifest"]["state"] == "unapplied"
+        assert "bytes are free" in status["manifest"]["reason"]
+        assert client.store("orders").count() == 0
+        filler.unlink()
+        wait_until(lambda: daemon.status()["manifest"]["state"] == "accepted", 20.0, "the manifest")
+        assert daemon.status()["assets_active"] == 5_002
+    assert inspect(daemon.data_dir).problems == []
+    assert "Traceback" not in daemon.log_text()
+
+
+def test_a_store_on_a_full_disk_starts_and_is_read(daemon_on_disk: Daemon, disk: Disk) -> None:
+    daemon = daemon_on_disk
+    with daemon.start().client() as client:
+        client.store("orders").set("watermark", 1)
+    daemon.stop()
+    filler = disk.fill()
+
+    # With a manifest to apply, too, which there is no room for.
+    daemon.set_manifest("orders", "customers", *(f"asset-{number}" for number in range(5_000)))
+    daemon.start()
+
+    with daemon.client() as client:
+        assert client.store("orders").get("watermark") == 1
+        filler.unlink()
+        wait_until(lambda: is_writable(client), 10.0, "room to write")
+        wait_until(lambda: client.status()["assets_active"] == 5_002, 20.0, "the manifest")
+    assert "Traceback" not in daemon.log_text()
+
+
+def test_a_new_store_on_a_full_disk_is_refused_with_the_reason_and_made_when_there_is_room(
+    daemon_on_disk: Daemon, disk: Disk
+) -> None:
+    filler = disk.fill()
+    daemon_on_disk.launch()
+
+    assert daemon_on_disk.wait() not in (0, 1), daemon_on_disk.log_text()
+    assert "No space left on device" in daemon_on_disk.log_text()
+    assert "Traceback" not in daemon_on_disk.log_text()
+    filler.unlink()
+    with daemon_on_disk, daemon_on_disk.client() as client:
+        assert client.store("orders").set("watermark", 1)
+
+
+def test_a_limit_on_the_size_of_files_is_as_a_full_disk(tmp_path: Path) -> None:
+    # In the place of LimitFSIZE= of a unit. Of 512 bytes, says POSIX.
+    limited = ["sh", "-c", 'ulimit -f 8192; exec "$@"', "sh", sys.executable, "-m", "assetstored"]
+    daemon = Daemon(tmp_path, command=limited)
+    daemon.set_manifest("orders")
+    with daemon, daemon.client() as client:
+        held, refused = fill_store(client)
+
+        assert held > 10
+        assert refused.detail["free_bytes"] < 1 << 20
+        assert not is_writable(client)
+        for number in range(held):
+            assert client.store("orders").get(f"key-{number}") == VALUE
+    assert inspect(daemon.data_dir).problems == []
+
+
+# --- a disk that fails
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "fdatasync:error=EIO:when=6",
+        "pwrite64:error=EIO:when=6",
+        "writev,pwritev:error=EIO:when=4",
+        "fdatasync:error=EIO:when=6+",
+    ],
+)
+def test_a_failing_disk_ends_the_daemon_and_costs_nothing_that_was_acknowledged(
+    tmp_path: Path, fault: str
+) -> None:
+    with closing(daemon_with(fault, tmp_path)) as failing:
+        acknowledged, failure = write_until_it_fails(failing, 200)
+        status = failing.wait(10.0)
+
+    assert isinstance(failure, OutcomeUnknown | assetstore.NotConnected)
+    assert status == os.EX_IOERR
+    assert "giving up: commit failed" in failing.log_text()
+    check_that_it_holds(tmp_path, acknowledged)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "pwrite64:error=ENOSPC:when=6",
+        "pwrite64:error=ENOSPC:when=7..9",
+        "writev,pwritev:error=ENOSPC:when=4",
+        "writev,pwritev:error=ENOSPC:when=4..7",
+        "fdatasync:error=ENOSPC:when=6",
+    ],
+)
+def test_a_lack_of_space_at_any_point_is_refused_or_fatal_and_costs_nothing(
+    tmp_path: Path, fault: str
+) -> None:
+    with closing(daemon_with(fault, tmp_path)) as failing:
+        acknowledged, failure = write_until_it_fails(failing, 20)
+        assert failure is not None
+        if isinstance(failure, StoreFull):
+            with failing.client() as client:
+                assert client.store("orders").get("counter", 0) == acknowledged
+                wait_until(lambda: is_writable(client), 10.0, "it to be writable again")
+        else:
+            assert failing.wait(10.0) == os.EX_IOERR
+    check_that_it_holds(tmp_path, acknowledged)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_disk_that_fails_while_the_daemon_starts_ends_it_too(tmp_path: Path, number: int) -> None:
+    with closing(daemon_with(f"fdatasync:error=EIO:when={number}+", tmp_path)) as failing:
+        assert failing.wait(10.0) == os.EX_IOERR
+        assert "giving up: commit failed" in failing.log_text()
+
+    check_that_it_holds(tmp_path, 0)
+
+
+def daemon_with(fault: str, root: Path) -> Daemon:
+    """A daemon whose system calls fail; it has been launched, and may even get ready."""
+    daemon = Daemon(root, command=[*strace(fault), sys.executable, "-m", "assetstored"])
+    daemon.set_manifest("orders")
+    daemon.launch()
+    return daemon
+
+
+def write_until_it_fails(daemon: Daemon, most: int) -> tuple[int, AssetStoreError | None]:
+    daemon.wait_for("READY=1")
+    acknowledged = 0
+    with daemon.client(timeout=2.0) as client:
+        for number in range(1, most + 1):
+            try:
+                client.store("orders").set("counter", number)
+            except AssetStoreError as exc:
+                return acknowledged, exc
+            acknowledged = number
+    return acknowledged, None
+
+
+def check_that_it_holds(root: Path, acknowledged: int) -> None:
+    """The store is whole and shows the last acknowledged write, or the one that failed."""
+    found = inspect(root / "data")
+    assert found.problems == []
+    value = found.active.get("orders", {}).get("counter", (0, 0))[0]
+    assert value in (acknowledged, acknowledged + 1)
+    daemon = Daemon(root)
+    with daemon, daemon.client() as client:
+        assert client.store("orders").get("counter", 0) == value
+        assert client.store("orders").set("counter", 1_000) > 0
