@@ -37,8 +37,10 @@ class Link:
         after_fork(self)
 
     def _reset(self) -> None:
-        # Guards all below but _idle, whose append and pop are atomic in themselves.
-        self._lock = threading.Lock()
+        # Guards all below but _idle, whose append and pop are atomic in themselves. Reentrant,
+        # because a signal handler or a finalizer may make a call in the middle of one; so
+        # nothing that is held here may rely on what was true a line before.
+        self._lock = threading.RLock()
         self._idle: list[Connection] = []
         self._connections: set[Connection] = set()
         # Places taken: connections, and those about to be made.
@@ -157,12 +159,15 @@ class Link:
 
     def _hand_over(self) -> None:
         with self._lock:
-            while self._waiters:
-                try:
-                    connection = self._idle.pop()
-                except IndexError:
-                    return
-                self._waiters.popleft().call(connection)
+            while self._waiters and self._idle:
+                waiter = _first(self._waiters)
+                connection = _last(self._idle)
+                if waiter and connection:
+                    waiter.call(connection)
+                elif waiter:
+                    self._waiters.appendleft(waiter)
+                elif connection:
+                    self._idle.append(connection)
 
     def _give_place_back(self, connection: Connection | None) -> None:
         with self._lock:
@@ -170,23 +175,33 @@ class Link:
                 if connection not in self._connections:
                     return  # inherited: this process has forgotten it
                 self._connections.discard(connection)
-            if self._waiters:
-                self._waiters.popleft().call(None)
+            if waiter := _first(self._waiters):
+                waiter.call(None)
             else:
                 self._taken -= 1
 
     def _close_idle(self) -> None:
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return
+        while connection := _last(self._idle):
             connection.close()
             self._give_place_back(connection)
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise ClientClosed("this client is closed; make a new one with assetstore.connect()")
+
+
+def _first(waiters: deque[_Waiter]) -> _Waiter | None:
+    try:
+        return waiters.popleft()
+    except IndexError:
+        return None
+
+
+def _last(connections: list[Connection]) -> Connection | None:
+    try:
+        return connections.pop()
+    except IndexError:
+        return None
 
 
 class _Waiter:

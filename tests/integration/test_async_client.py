@@ -194,7 +194,7 @@ def test_a_thousand_coroutines_share_one_connection_and_no_thread(
 
         await asyncio.gather(*map(work, range(1_000)))
 
-        assert (await client.status())["connections"] == before
+        assert (await client.status())["connections"] <= before
         assert threading.active_count() == threads
 
     run(program)

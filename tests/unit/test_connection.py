@@ -284,6 +284,7 @@ def test_a_welcome_of_another_version_is_a_protocol_error(call: Call) -> None:
         call(peer.path, "get", "k")
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_user_who_may_not_connect_is_told_at_once_which_group_may(call: Call) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become another user")
