@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import socket
+import struct
 import termios
 import time
 from pathlib import Path
@@ -25,18 +26,28 @@ DEADLINE_S = 20.0
 HELLO = m.Hello(m.PROTOCOL_VERSION, Writer(), "wire")
 
 
+def connect(path: Path, deadline_s: float = DEADLINE_S) -> socket.socket:
+    """A connected socket, although others may have to be accepted first."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        # With a timeout of Python's the kernel would not wait for room in the queue.
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(deadline_s), 0)
+        )
+        sock.connect(str(path))
+        sock.settimeout(deadline_s)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 class Wire:
     """One connection. A test says what goes out, byte by byte if it likes."""
 
     def __init__(self, path: Path, *, deadline_s: float = DEADLINE_S) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(deadline_s)
+        self.socket = connect(path, deadline_s)
         self._deadline_s = deadline_s
-        try:
-            self.socket.connect(str(path))
-        except BaseException:
-            self.socket.close()
-            raise
 
     def greet(self) -> Self:
         """Say hello and take the welcome."""

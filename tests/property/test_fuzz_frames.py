@@ -1,0 +1,225 @@
+"""Whatever bytes come: the decoders say what they are or raise ProtocolError, and the daemon lives.
+
+Rule: random, with a seed that is printed; which bytes are refused, and how, is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from tests.support.golden import frames
+from tests.support.service import Service, serving
+from tests.support.wire import HELLO, Wire
+
+from assetstore import messages as m
+from assetstore.errors import ProtocolError
+from assetstore.framing import HEADER_BYTES, FrameReader, frame
+
+IN_PROCESS = 40_000
+LIVE_CONNECTIONS = 400
+LIVE_REQUESTS = 2_000
+AT_ONCE = 200
+FRAMES_EACH = 20
+
+LIMIT = 1 << 20
+
+GOLDEN = [golden.bytes[HEADER_BYTES:] for golden in frames()]
+#: Without a reload: each runs a process, and has fields like those of status.
+REQUESTS = [kind for kind in m.AnyRequest.__args__ if kind is not m.ReloadManifest]
+TAGS = sorted({golden.tag for golden in frames()})
+
+#: First bytes that change what all the bytes behind them mean.
+HEADS = bytes([0x80, 0x90, 0x9F, 0xA0, 0xBF, *range(0xC0, 0xE0), 0xFF])
+
+DECODERS: list[Callable[[bytes], object]] = [
+    m.decode_hello,
+    m.decode_welcome,
+    m.decode_request,
+    m.decode_answer,
+]
+
+
+def mutated(rng: random.Random) -> bytes:
+    """A golden message with a few bytes changed, gone, doubled or put in."""
+    data = bytearray(rng.choice(GOLDEN))
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(data) + 1)
+        match rng.randrange(6):
+            case 0:
+                data[at : at + 1] = rng.randbytes(1)
+            case 1:
+                data[at : at + 1] = bytes([rng.choice(HEADS)])
+            case 2:
+                del data[at : at + rng.randrange(1, 9)]
+            case 3:
+                data[at:at] = rng.randbytes(rng.randrange(1, 9))
+            case 4:
+                data[at:at] = data[at : at + rng.randrange(1, 30)]
+            case 5:
+                other = rng.choice(GOLDEN)
+                data[at:] = other[rng.randrange(len(other)) :]
+    return bytes(data)
+
+
+def value(rng: random.Random, depth: int = 0) -> Any:
+    """Anything that MessagePack can say, the values of this protocol among it."""
+    kinds: list[Callable[[], Any]] = [
+        lambda: None,
+        lambda: rng.random() < 0.5,
+        lambda: rng.choice([0, 1, -1, 127, 128, 2**31, 2**63 - 1, 2**63, 2**64 - 1, -(2**63)]),
+        lambda: rng.choice([0.0, 1.0, 1e308, float("inf"), float("nan")]),
+        lambda: rng.choice(["", "orders", "customers", "k", "worker", "\0", "é" * 600, *TAGS]),
+        lambda: rng.choice([b"", b"1", b"null", b"[[", b'"x"', rng.randbytes(20)]),
+        lambda: ["orders", None],
+        lambda: msgspec.msgpack.Ext(rng.randrange(-128, 128), rng.randbytes(rng.randrange(9))),
+    ]
+    if depth < 4:
+        kinds += [
+            lambda: [value(rng, depth + 1) for _ in range(rng.randrange(9))],
+            lambda: {str(n): value(rng, depth + 1) for n in range(rng.randrange(4))},
+        ]
+    return rng.choice(kinds)()
+
+
+def composed(rng: random.Random) -> bytes:
+    """A message of the right tag, or nearly, with any fields."""
+    fields = [value(rng) for _ in range(rng.randrange(9))]
+    return msgspec.msgpack.encode([rng.choice(TAGS), rng.randrange(9), None, *fields])
+
+
+def payload(rng: random.Random) -> bytes:
+    kind = rng.random()
+    if kind < 0.6:
+        return mutated(rng)
+    if kind < 0.9:
+        return composed(rng)
+    return rng.randbytes(rng.randrange(60))
+
+
+def request(rng: random.Random, id: int) -> m.AnyRequest:
+    """A request whose every field is of its type, and no more than that can be said of it."""
+    kind = rng.choice(REQUESTS)
+    pools: dict[str, Callable[[], Any]] = {
+        "timeout_ms": lambda: rng.choice([None, 0, 1, 5_000, 2**63 - 1]),
+        "asset": lambda: reference(rng),
+        "source": lambda: reference(rng),
+        "target": lambda: reference(rng),
+        "assets": lambda: [reference(rng) for _ in range(rng.choice([0, 1, 5, 100, 101]))],
+        "key": lambda: text(rng),
+        "prefix": lambda: text(rng),
+        "digest": lambda: text(rng),
+        "value": lambda: rng.choice([b"1", b"null", b"[", b'"\xff"', b"{}" * 2, b"7" * 3_000]),
+        "limit": lambda: rng.choice([1, 2, 1_000, 1_001, 2**31 - 1]),
+        "trash_id": lambda: position(rng),
+        "trash_ids": lambda: [position(rng) for _ in range(rng.randrange(4))],
+        "dry_run": lambda: rng.random() < 0.5,
+        "replace": lambda: rng.random() < 0.5,
+        # A key, or none, where keys are listed; a position elsewhere.
+        "after": lambda: rng.choice([None, text(rng)]) if hasattr(kind, "asset") else position(rng),
+    }
+    made: m.AnyRequest = kind(id, *(pools[name]() for name in kind.__struct_fields__[1:]))
+    return made
+
+
+def reference(rng: random.Random) -> m.AssetRef:
+    names = [None, "orders", "customers", "s3://data/orders/", text(rng)]
+    return m.AssetRef(rng.choice(names), rng.choice(names))
+
+
+def text(rng: random.Random) -> str:
+    return rng.choice(["", "a", "ab", "\0", "é" * 239, "é" * 256, "k" * 512, "k" * 1_501]) + (
+        rng.choice(["", "b", "\U0010ffff"])
+    )
+
+
+def position(rng: random.Random) -> int:
+    return rng.choice([0, 1, 2, 3, 5, 8, 2**32, 2**63 - 1])
+
+
+def stream(rng: random.Random) -> bytes:
+    """What a client that is not quite right may send: frames, mostly whole."""
+    parts = []
+    for _ in range(FRAMES_EACH):
+        data = frame(payload(rng))
+        kind = rng.random()
+        if kind < 0.02:
+            data = data[: rng.randrange(len(data))]
+        elif kind < 0.04:
+            data = rng.randbytes(HEADER_BYTES) + data[HEADER_BYTES:]
+        parts.append(data)
+    return b"".join(parts)
+
+
+def test_any_payload_is_a_message_or_a_protocol_error_and_nothing_else(seed: int) -> None:
+    rng = random.Random(seed)
+    understood = 0
+    for _ in range(IN_PROCESS):
+        data = payload(rng)
+        for decode in DECODERS:
+            try:
+                message = decode(data)
+            except ProtocolError:
+                continue
+            understood += 1
+            # What is understood can be said again, and means the same.
+            said = m.encode(message)
+            assert m.encode(decode(said)) == said
+
+    assert understood > IN_PROCESS / 100
+
+
+def test_any_stream_is_frames_or_a_protocol_error_and_nothing_else(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(IN_PROCESS // FRAMES_EACH):
+        reader = FrameReader(LIMIT)
+        reader.feed(stream(rng))
+        with contextlib.suppress(ProtocolError):
+            for data in reader:
+                for decode in DECODERS:
+                    with contextlib.suppress(ProtocolError):
+                        decode(data)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("daemon")) as service, service.undisturbed():
+        yield service
+
+
+def test_the_daemon_goes_on_serving_whatever_it_is_sent(service: Service, seed: int) -> None:
+    rng = random.Random(seed)
+    refused = 0
+    for number in range(LIVE_CONNECTIONS):
+        with Wire(service.socket) as wire:
+            wire.send_while_it_reads(frame(m.encode(HELLO)) if number % 10 else b"")
+            wire.send_while_it_reads(stream(rng))
+            with contextlib.suppress(OSError):
+                wire.socket.shutdown(socket.SHUT_WR)
+            answers = [msgspec.msgpack.decode(each) for each in wire.rest()]
+            refused += bool(answers) and answers[-1][:3] == ["failed", 0, "protocol_error"]
+            assert not [answer for answer in answers if answer[2:3] == ["server_fault"]], answers
+
+    assert refused > LIVE_CONNECTIONS / 2
+    with Wire(service.socket).greet() as wire:
+        assert isinstance(wire.ask(m.Status(1, None)), m.StatusReport)
+
+
+def test_the_daemon_carries_out_or_refuses_whatever_it_understands(
+    service: Service, seed: int
+) -> None:
+    rng = random.Random(seed)
+    with Wire(service.socket).greet() as wire:
+        for _ in range(LIVE_REQUESTS // AT_ONCE):
+            part = [request(rng, id) for id in range(1, AT_ONCE + 1)]
+            wire.send_messages(*part)
+            answers = [wire.answer() for _ in part]
+
+            assert sorted(answer.id for answer in answers) == list(range(1, AT_ONCE + 1))
+            faults = [each for each in answers if getattr(each, "code", None) == "server_fault"]
+            assert faults == [], part
