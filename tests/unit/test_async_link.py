@@ -133,7 +133,7 @@ def test_one_call_out_of_time_leaves_the_others_and_the_connection_alone() -> No
                 talk.say(answer(request))
 
     async def program(path: str) -> None:
-        async with AsyncClient(path, timeout=0.3) as client:
+        async with AsyncClient(path, timeout=1.0) as client:
             store = client.store("orders")
             with pytest.raises(DeadlineExceeded):
                 await store.delete("a")
@@ -225,7 +225,7 @@ def test_a_call_that_waits_for_room_waits_no_longer_than_its_timeout() -> None:
         assert go_on.wait(PLENTY_S)
 
     async def program(path: str) -> None:
-        async with AsyncClient(path, timeout=0.3) as client:
+        async with AsyncClient(path, timeout=1.0) as client:
             store = client.store("orders")
             calls = [store.set(f"k{n}", "x" * 500_000) for n in range(10)]
             errors = await asyncio.gather(*calls, return_exceptions=True)

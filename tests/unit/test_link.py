@@ -70,7 +70,7 @@ def test_it_waits_no_longer_than_its_timeout() -> None:
     gate = Gate()
     with (
         Peer(gate) as peer,
-        assetstore.connect(peer.path, timeout=0.5) as client,
+        assetstore.connect(peer.path, timeout=1.0) as client,
         ThreadPoolExecutor(MAX_CONNECTIONS) as pool,
     ):
         store = client.store("orders")
@@ -81,7 +81,7 @@ def test_it_waits_no_longer_than_its_timeout() -> None:
         start = time.monotonic()
         with pytest.raises((NotConnected, DeadlineExceeded)):
             store.set("k", 1)
-        assert time.monotonic() - start < 0.5 + 2.0
+        assert time.monotonic() - start < 1.0 + 2.0
         assert all(isinstance(call.exception(), DeadlineExceeded) for call in calls)
         gate.open()
 
@@ -170,7 +170,7 @@ def test_signals_that_do_no_harm_do_not_stretch_the_timeout() -> None:
     before = signal.signal(signal.SIGALRM, lambda number, _: heartbeats.append(number))
     gate = Gate()
     try:
-        with Peer(gate) as peer, assetstore.connect(peer.path, timeout=0.5) as client:
+        with Peer(gate) as peer, assetstore.connect(peer.path, timeout=1.0) as client:
             # A heartbeat more often than the timeout: each interrupts the wait for the answer.
             signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
             with pytest.raises(DeadlineExceeded):
@@ -180,7 +180,7 @@ def test_signals_that_do_no_harm_do_not_stretch_the_timeout() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    assert 2 < len(heartbeats) < 60
+    assert 2 < len(heartbeats) < 120
 
 
 def test_close_lets_calls_under_way_end_and_refuses_those_that_wait() -> None:
