@@ -191,7 +191,7 @@ def test_the_log_tells_of_each_store_that_is_dropped(
 
 
 def test_while_it_runs_the_trash_empties_and_nothing_is_left_of_it(tmp_path: Path) -> None:
-    furnish(tmp_path, cleared=250, left=20)
+    furnish(tmp_path, cleared=203, left=2)
 
     async def scenario(serving: Serving) -> None:
         with running(sweeper_of(serving)):
