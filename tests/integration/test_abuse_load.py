@@ -141,10 +141,10 @@ def test_answers_that_are_not_read_stay_within_the_budget_and_cost_no_reader_its
     service: Service,
 ) -> None:
     with (
-        service.undisturbed(more_bytes=BUDGET_BYTES + 150 * 64 * 1024),
+        service.undisturbed(more_bytes=BUDGET_BYTES + 300 * 64 * 1024),
         contextlib.ExitStack() as stack,
     ):
-        for _ in range(150):
+        for _ in range(300):
             wire = stack.enter_context(Wire(service.socket).greet())
             wire.send_messages(*[m.Get(id, None, ORDERS, "large") for id in range(1, 6)])
             wire.wait_until_read()

@@ -22,7 +22,7 @@ from assetstore.errors import ProtocolError
 from assetstore.framing import HEADER_BYTES, FrameReader, frame
 
 IN_PROCESS = 40_000
-LIVE_CONNECTIONS = 400
+LIVE_CONNECTIONS = 1_500
 LIVE_REQUESTS = 2_000
 AT_ONCE = 200
 FRAMES_EACH = 20
