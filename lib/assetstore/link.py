@@ -57,6 +57,8 @@ class Link:
             try:
                 return connection.exchange(kind, fields, deadline)
             except NotConnected:
+                if connection.is_open:
+                    raise
                 # The daemon has restarted since this connection was last used, so the other idle
                 # ones are as dead. No request was sent, and no time is lost.
                 self._close_idle()
