@@ -7,10 +7,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUN    := var
+REST   := .pytest_cache/rest.log
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check _types _units test-crash test-system generate build \
-        install-systemd clean
+.PHONY: help setup demo run build generate install-systemd clean \
+        test _test-integration _test-rest test-crash test-system check _types _units
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +41,17 @@ run: $(STAMP) ## serve in the foreground from ./var with examples/manifest.json
 	@exec $(BIN)/assetstored --data-dir $(RUN)/data --socket $(RUN)/assetstored.sock --manifest examples/manifest.json
 
 test: $(STAMP) ## all tests that need no root (under 5 minutes); says what it skips
-	@$(BIN)/pytest -q -rs -m 'not system'
+	@echo 'In two halves, side by side: tests/integration, and all the rest, shown when it is done.'
+	@mkdir -p .pytest_cache
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 _test-integration _test-rest
+	@echo 'Both halves passed.'
+
+_test-integration: $(STAMP)
+	@$(BIN)/pytest -q -rfEs -m 'not system' tests/integration
+
+_test-rest: $(STAMP)
+	@$(BIN)/pytest -q -rfEs -m 'not system' --ignore=tests/integration >$(REST) 2>&1; \
+	  code=$$?; echo; cat $(REST); exit $$code
 
 check: $(STAMP) ## ruff, mypy and the unit tests (under 30 s): before every commit
 	@$(BIN)/ruff check .
@@ -51,13 +62,13 @@ _types: $(STAMP)
 	@$(BIN)/mypy
 
 _units: $(STAMP)
-	@$(BIN)/pytest -q -rs tests/unit tests/test_layers.py tests/test_style.py
+	@$(BIN)/pytest -q -rfEs tests/unit tests/test_layers.py tests/test_style.py
 
 test-crash: $(STAMP) ## only the tests that kill the daemon under load
-	@$(BIN)/pytest -q -rs -m crash
+	@$(BIN)/pytest -q -rfEs -m crash
 
 test-system: $(STAMP) ## install into a booted systemd and watch it work; needs root
-	@$(BIN)/pytest -q -rs -m system tests/system
+	@$(BIN)/pytest -q -rfEs -m system tests/system
 
 generate: $(STAMP) ## write what is made from other files: the blocking client, docs/cli.md
 	@$(BIN)/python scripts/unasync.py
