@@ -79,6 +79,9 @@ def main(argv: list[str] | None = None) -> int:
         return os.EX_OK
     log.start(config.log_level)
     faulthandler.enable()
+    # Until there is a loop to take it, a request to read the manifest again is no reason to die;
+    # the manifest is read at the start anyway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     data_dir = Path(config.data_dir)
     listener = None
     try:

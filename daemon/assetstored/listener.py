@@ -17,7 +17,7 @@ MAX_PATH_BYTES = 107
 
 #: Connections that wait while the daemon restarts or is busy accepting; the kernel caps it, and
 #: assetstored.socket has the same.
-_BACKLOG = 1_024
+_BACKLOG = 4_096
 
 #: Who may connect is decided by the group of the directory and the socket: owner and group.
 _MODE = 0o660

@@ -21,6 +21,7 @@ import msgspec
 from assetstore import messages as m
 from assetstore.errors import (
     AssetStoreError,
+    Damaged,
     Forbidden,
     InvalidRequest,
     Refused,
@@ -46,6 +47,9 @@ _log = logging.getLogger("assetstored.service")
 
 #: To check the JSON of a longer value can take milliseconds, during which nobody else is served.
 _LARGE_VALUE_BYTES = 32 * 1024
+
+#: Damage that is remembered for status; beyond it the store is to be restored anyway.
+_DAMAGES = 100
 
 Answer = Callable[[object], None]
 
@@ -96,7 +100,7 @@ class Service:
         # Threads start with the first job, so none exists when the daemon forks.
         self._aside = ThreadPoolExecutor(1, "large-values")
         self.requests = 0
-        self.damaged: dict[str, str] = {}
+        self.damaged: list[str] = []
 
     def handle(self, request: m.AnyRequest, caller: Caller, answer: Answer) -> None:
         """Answer the request, now or when its change is on disk. Never raises."""
@@ -204,6 +208,8 @@ class Service:
             if result.code is None:
                 answer(done(request.id, result.value))
             else:
+                if result.code == Damaged.default_code:
+                    self._note_damage(result.message)
                 answer(m.Failed(request.id, result.code, result.message, result.value))
 
         deadline = None
@@ -244,10 +250,8 @@ class Service:
 
     def _failed(self, request: m.AnyRequest, exc: Exception) -> m.Failed:
         if isinstance(exc, Refused):
-            if exc.code == "damaged" and len(self.damaged) < 100:
-                if str(exc) not in self.damaged:
-                    _log.error("%s", exc)
-                self.damaged[str(exc)] = str(exc)
+            if isinstance(exc, Damaged):
+                self._note_damage(str(exc))
             return m.Failed(request.id, exc.code, str(exc), exc.detail)
         if isinstance(exc, AssetStoreError):
             return m.Failed(request.id, "refused", str(exc), None)
@@ -255,6 +259,12 @@ class Service:
         _log.error("%s failed", name, exc_info=exc)
         fault = ServerFault(f"a fault in the daemon ({type(exc).__name__}); its log has more")
         return m.Failed(request.id, fault.code, str(fault), None)
+
+    def _note_damage(self, message: str) -> None:
+        """Log it, and let status tell of it until the daemon is restarted."""
+        if message not in self.damaged and len(self.damaged) < _DAMAGES:
+            _log.error("%s", message)
+            self.damaged.append(message)
 
 
 def _checked(ref: m.AssetRef) -> m.AssetRef:

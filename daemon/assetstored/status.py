@@ -85,6 +85,7 @@ class StatusReporter:
             "trash_stores": sizes["trash_stores"],
             "grace_s": config.grace_s,
             "sweep_interval_s": config.sweep_interval_s,
+            "max_deactivate_fraction": config.max_deactivate_fraction,
             "last_sweep": self._sweeper.last_sweep_us,
             "manifest": manifest,
         }

@@ -33,12 +33,14 @@ class FrameReader:
     def __init__(self, max_frame_bytes: int) -> None:
         self.max_frame_bytes = max_frame_bytes
         self._buffer = bytearray()
+        # One whole frame that came by itself, as most do: it needs no buffer.
+        self._single: bytes | None = None
         self._broken = False
 
     @property
     def pending_bytes(self) -> int:
         """How many bytes of unfinished or unread frames are held."""
-        return len(self._buffer)
+        return len(self._buffer) + (0 if self._single is None else len(self._single))
 
     @property
     def expected_bytes(self) -> int:
@@ -49,7 +51,16 @@ class FrameReader:
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes as they came from the peer."""
-        self._buffer += data
+        size = len(data) - HEADER_BYTES
+        if (
+            not self._buffer
+            and self._single is None
+            and 0 < size <= self.max_frame_bytes
+            and int.from_bytes(data[:HEADER_BYTES], "big") == size
+        ):
+            self._single = bytes(data[HEADER_BYTES:])
+        else:
+            self._buffer += data
 
     def next(self) -> bytes | None:
         """The next whole payload, or None until more bytes are fed.
@@ -59,6 +70,9 @@ class FrameReader:
         buffer = self._buffer
         if self._broken:
             raise ProtocolError("the connection broke the frame rules before")
+        if self._single is not None:
+            payload, self._single = self._single, None
+            return payload
         if len(buffer) < HEADER_BYTES:
             return None
         size = int.from_bytes(buffer[:HEADER_BYTES], "big")

@@ -57,7 +57,7 @@ class WireEntry(Message, frozen=True):
 
 
 class AssetInfo(Message, frozen=True):
-    """One line of the catalog. ``entries`` is None for an inactive asset without a store.
+    """One line of the catalog. ``entries`` counts what its store holds, also in the trash.
 
     ``state``: "active"; "inactive", its store waits in the trash or it never had one;
     "dropped", inactive and its store is gone for good.
