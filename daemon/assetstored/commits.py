@@ -53,7 +53,7 @@ class CommitQueue(asyncio.Protocol):
         on_commit: Callable[[bool], None],
         on_lost: Callable[[str], None],
     ) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._on_commit = on_commit
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -90,10 +90,10 @@ class CommitQueue(asyncio.Protocol):
         ``deadline`` is on the monotonic clock: a job that still waits then is refused as busy
         and not done at all. Raises Busy where more waits than may.
         """
-        if self._waiting_bytes + size > self._max_bytes:
+        if self._waiting_bytes + size > self.max_bytes:
             raise Busy(
                 f"{self._waiting_bytes:,} bytes of changes wait for the disk; the limit is "
-                f"{self._max_bytes:,} (max_inflight_bytes). Nothing changed; try again"
+                f"{self.max_bytes:,} (max_inflight_bytes). Nothing changed; try again"
             )
         self._waiting_bytes += size
         self._waiting.append(_Waiting(job, size, deadline, done))

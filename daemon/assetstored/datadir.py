@@ -7,11 +7,12 @@
 LMDB takes an emptied data file for a new store and a shortened one for a SIGBUS later on, so what
 the marker and the file's own first pages say is compared before LMDB sees the file.
 
-Rule: runs before the environment is open, except file_identity; it never writes to data.mdb.
+Rule: runs before the environment is open, except FilesInUse; it never writes to data.mdb.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -27,6 +28,9 @@ LOCK_FILE = "assetstored.lock"
 MARKER_FILE = "store.json"
 DATA_FILE = "data.mdb"
 ENGINE_LOCK_FILE = "lock.mdb"
+
+#: What LMDB makes of it for 126 readers.
+_ENGINE_LOCK_BYTES = 8192
 
 #: How long a new daemon waits for the writer process of one that was killed: its last commit.
 _ORPHAN_WAIT_S = 10.0
@@ -64,8 +68,10 @@ def prepare(data_dir: Path) -> int:
             f"it must belong to uid {os.geteuid()}, the user of this daemon"
         ) from exc
     _lock(lock_fd, data_dir)
-    os.ftruncate(lock_fd, 0)
-    os.pwrite(lock_fd, b"%d\n" % os.getpid(), 0)
+    # Whose it is, for the message of the next: not worth failing for on a full disk.
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, b"%d\n" % os.getpid(), 0)
     return lock_fd
 
 
@@ -206,6 +212,23 @@ def check_data_file(data_dir: Path, marker: Identity | None) -> bool:
     return size < pages_bytes
 
 
+def reserve_lock_file(data_dir: Path) -> None:
+    """See that LMDB's lock file has its blocks: it is written through memory, where a full disk
+    would be SIGBUS. Raises StartRefused."""
+    path = data_dir / ENGINE_LOCK_FILE
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, _ENGINE_LOCK_BYTES)
+        finally:
+            os.close(fd)
+    except OSError as exc:
+        raise StartRefused(
+            f"cannot write {path}: {exc.strerror}; make room on its disk, or see that it belongs "
+            f"to uid {os.geteuid()}"
+        ) from exc
+
+
 def _never_committed(head: bytes) -> bool:
     """Whether the two meta pages are as LMDB first writes them, or as a power cut leaves those."""
     metas = head[:8192]
@@ -265,15 +288,53 @@ def check_identity(data_dir: Path, marker: Identity | None, found: Identity | No
             f"{data_dir / DATA_FILE} holds no store, and store {marker.store_id} was here; "
             f"{_RESTORE}"
         )
-    if found is not None and found.format != FORMAT:
+    if found is None:
+        raise StartRefused(
+            f"{data_dir / DATA_FILE} is an LMDB file of another program; give the daemon a "
+            "directory of its own"
+        )
+    if found.format != FORMAT:
         raise StartRefused(
             f"the store has format {found.format}; this daemon knows format {FORMAT}"
         )
-    if found is not None and marker is not None and found.store_id != marker.store_id:
+    if marker is not None and found.store_id != marker.store_id:
         raise StartRefused(
             f"{data_dir / DATA_FILE} is store {found.store_id}, but {MARKER_FILE} says "
             f"{marker.store_id}: files of two stores are mixed; {_RESTORE}"
         )
+
+
+class FilesChanged(Exception):
+    """Somebody has meddled with files in use; the message says what and what to do."""
+
+
+class FilesInUse:
+    """LMDB's two files as they are when this is made, and whether they still are.
+
+    stat only: lmdb.h forbids to open and close the files within a process that uses them.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._identity = file_identity(data_dir)
+        self._size = 0
+        self.check()
+
+    def check(self) -> None:
+        """Raise FilesChanged if one of them was removed or replaced, or the data file cut off."""
+        if self._identity is None or file_identity(self._data_dir) != self._identity:
+            raise FilesChanged(
+                f"the files in {self._data_dir} were removed or replaced while in use; what "
+                "was acknowledged is in the old ones. Put them back, or restore a backup"
+            )
+        path = self._data_dir / DATA_FILE
+        try:
+            size = os.stat(path).st_size
+        except OSError:
+            size = 0
+        if size < self._size:
+            raise FilesChanged(f"{path} was cut off while in use; {_RESTORE}")
+        self._size = size
 
 
 def file_identity(data_dir: Path) -> tuple[tuple[int, int], ...] | None:

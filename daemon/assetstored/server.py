@@ -80,7 +80,7 @@ class Server:
             f"assetstored/{VERSION}",
         )
         self._input_bytes = 0
-        self._waiting: deque[Connection] = deque()
+        self._waiting: deque[tuple[Connection, int]] = deque()
 
     def connect(self) -> Connection:
         """The protocol for a new connection (asyncio's protocol factory)."""
@@ -119,17 +119,21 @@ class Server:
     def reserve(self, connection: Connection, size: int) -> bool:
         """Room for a large frame; if there is none, the connection is woken when there is."""
         if self._input_bytes and self._input_bytes + size > self.limits.max_inflight_bytes:
-            self._waiting.append(connection)
+            self._waiting.append((connection, size))
             return False
         self._input_bytes += size
         return True
 
     def release(self, size: int) -> None:
-        """Give back what reserve gave, and let those that wait for it try again."""
+        """Give back what reserve gave, to those that wait for it, first come, first served."""
         self._input_bytes -= size
-        waiting, self._waiting = self._waiting, deque()
-        for connection in waiting:
-            connection.retry()
+        while self._waiting:
+            connection, wanted = self._waiting[0]
+            if self._input_bytes and self._input_bytes + wanted > self.limits.max_inflight_bytes:
+                return
+            self._waiting.popleft()
+            if connection.grant(wanted):
+                self._input_bytes += wanted
 
 
 class Connection(asyncio.Protocol):
@@ -143,6 +147,7 @@ class Connection(asyncio.Protocol):
         self._in_hand = 0
         self._in_hand_bytes = 0
         self._reserved = 0
+        self._waits_for_room = False
         self._scheduled = False
         self._reading = True
         self._closing = False
@@ -231,9 +236,15 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._transport.abort()
 
-    def retry(self) -> None:
-        """There may be room for the frame that waits."""
+    def grant(self, size: int) -> bool:
+        """There is room for the frame that waits; False if it is not wanted any more."""
+        self._waits_for_room = False
+        if self._closing:
+            return False
+        self._reserved = size
+        self._deadline = time.monotonic() + _FRAME_DEADLINE_S + size / _FRAME_BYTES_PER_S
         self._schedule()
+        return True
 
     def output_bytes(self) -> int:
         """Answers that the peer has not taken yet."""
@@ -285,8 +296,11 @@ class Connection(asyncio.Protocol):
         if not self._frames.pending_bytes:
             return
         size = self._frames.expected_bytes
+        if self._waits_for_room:
+            return
         if size > _SMALL_FRAME_BYTES and not self._reserved:
             if not self._server.reserve(self, size):
+                self._waits_for_room = True
                 self._deadline = None  # it is we who do not read on
                 return
             self._reserved = size

@@ -21,6 +21,7 @@ import msgspec
 from assetstore import messages as m
 from assetstore.errors import (
     AssetStoreError,
+    Busy,
     Damaged,
     Forbidden,
     InvalidRequest,
@@ -99,6 +100,7 @@ class Service:
         self._spawn = spawn
         # Threads start with the first job, so none exists when the daemon forks.
         self._aside = ThreadPoolExecutor(1, "large-values")
+        self._aside_bytes = 0
         self.requests = 0
         self.damaged: list[str] = []
 
@@ -193,7 +195,17 @@ class Service:
 
     async def _check_aside(self, request: m.Set, caller: Caller, answer: Answer) -> None:
         """Check a value in a thread, since it may take long, and queue its set then."""
-        await asyncio.get_running_loop().run_in_executor(self._aside, check_json, request.value)
+        size = len(request.value)
+        if self._aside_bytes + size > self._queue.max_bytes:
+            raise Busy(
+                f"{self._aside_bytes:,} bytes of values wait to be checked; the limit is "
+                f"{self._queue.max_bytes:,} (max_inflight_bytes). Nothing changed; try again"
+            )
+        self._aside_bytes += size
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._aside, check_json, request.value)
+        finally:
+            self._aside_bytes -= size
         self._set(request, caller, answer)
 
     def _change(

@@ -86,10 +86,13 @@ class StoreOfWriter:
 
     def _transact(self, batch: list[jobs.AnyJob]) -> jobs.Committed:
         """One transaction; raises _Failed if nothing of it happened, FatalFailure if it is open."""
-        if len(self._handles) > engine.WRITER_HANDLES:
-            self._reopen()
         try:
+            self._files.check()
+            if len(self._handles) > engine.WRITER_HANDLES:
+                self._reopen()
             txn = self._env.begin(write=True)
+        except datadir.FilesChanged as exc:
+            raise FatalFailure(str(exc)) from exc
         except engine.EngineError as exc:
             raise FatalFailure(f"no transaction can be begun: {exc}") from exc
         try:
@@ -153,17 +156,29 @@ class StoreOfWriter:
     def _open_first(self) -> Identity:
         marker = datadir.read_marker(self._data_dir)
         if datadir.check_data_file(self._data_dir, marker):
-            problems = engine.verify(self._path)
+            try:
+                problems = engine.verify(self._path)
+            except engine.VerifyError as exc:
+                problems = [str(exc)]
             if problems:
                 raise datadir.StartRefused(
                     f"{self._data_dir / datadir.DATA_FILE} is damaged ({len(problems)} problems, "
                     f"first: {problems[0]}); restore the data directory from a backup"
                 )
-        identity = self._open(Identity(FORMAT, uuid4().hex, now_us()) if marker is None else None)
+        datadir.reserve_lock_file(self._data_dir)
+        # A file that is there without the marker is this project's, from a first start that was
+        # cut before the marker, or somebody else's: either way it is not for us to begin anew.
+        is_new = not (self._data_dir / datadir.DATA_FILE).exists()
+        identity = self._open(Identity(FORMAT, uuid4().hex, now_us()) if is_new else None)
         datadir.check_identity(self._data_dir, marker, identity)
         assert identity is not None
         if marker is None:
-            datadir.write_marker(self._data_dir, identity)
+            try:
+                datadir.write_marker(self._data_dir, identity)
+            except OSError as exc:
+                raise datadir.StartRefused(
+                    f"cannot write {self._data_dir / datadir.MARKER_FILE}: {exc.strerror}"
+                ) from exc
         return identity
 
     def _open(self, new: Identity | None) -> Identity | None:
@@ -171,13 +186,16 @@ class StoreOfWriter:
         try:
             self._env = engine.open_for_writing(self._path)
             with self._env.begin(write=True) as txn:
-                self._tables = Tables(self._env, txn, create=True)
+                # Whatever else the file may be, it stays as it is.
+                self._tables = Tables(self._env, txn, create=new is not None)
                 identity = read_row(txn, self._tables, META, b"identity", Identity)
                 if identity is None and new is not None:
                     write_row(txn, self._tables, META, b"identity", new)
                     write_row(txn, self._tables, META, b"counters", Counters())
                     identity = new
                 counters = read_row(txn, self._tables, META, b"counters", Counters)
+        except engine.NotFoundError:
+            return None
         except engine.EngineError as exc:
             raise datadir.StartRefused(
                 f"LMDB cannot open {self._data_dir / datadir.DATA_FILE}: {exc}; "
@@ -187,15 +205,18 @@ class StoreOfWriter:
             raise datadir.StartRefused(str(exc)) from exc
         self._counters = counters or Counters()
         self._handles = StoreHandles(self._env)
+        self._files = datadir.FilesInUse(self._data_dir)
         return identity
 
     def _reopen(self) -> None:
         """Close and open the environment: the only way py-lmdb has to close handles."""
         self._env.close()
         try:
-            self._open(None)
+            found = self._open(None)
         except datadir.StartRefused as exc:
             raise FatalFailure(str(exc)) from exc
+        if found != self.identity:
+            raise FatalFailure(f"{self._path} holds another store than a moment ago: {found}")
 
 
 class _Failed(Exception):

@@ -86,6 +86,9 @@ class Connection:
         self._last_id = request_id = self._last_id + 1
         data = request_frame(kind, request_id, fields, left_s, self._limits)
         try:
+            if self._reader.pending_bytes:
+                # Behind the last answer came a goodbye, and with it the end.
+                raise NotConnected("the daemon has ended the connection")
             self._send(data, deadline)
             answer = decode_answer(self._receive(deadline))
             if answer.id != request_id:
