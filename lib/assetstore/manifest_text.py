@@ -42,6 +42,12 @@ class ManifestInvalid(AssetStoreError):
 
     state: ClassVar[Literal["invalid"]] = "invalid"
 
+    def __init__(self, message: str) -> None:
+        # It quotes what stands in the file, and goes to terminals and logs.
+        super().__init__(
+            "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        )
+
 
 # UNSET tells a field that is absent from one that holds its default: check_keys counts them.
 
