@@ -23,8 +23,10 @@ def project_files() -> list[Path]:
     """The files of the project, without what is built, cached or data of `make run`."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("needs git and a clone, to know which files are the project's")
+    # In CI the checkout may belong to another user than the one who tests.
+    trusted = ["git", "-c", "safe.directory=*"]
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        [*trusted, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         check=True,
