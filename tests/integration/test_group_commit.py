@@ -139,6 +139,33 @@ def test_a_change_that_is_refused_takes_no_other_of_its_commit_with_it(
     assert set(client.store("orders")) == {"first", "before", "after"}
 
 
+@pytest.mark.parametrize("between", ["a clear", "a long key"])
+def test_a_large_and_then_a_small_value_of_one_key_in_one_commit_verify_clean(
+    daemon: Daemon, client: assetstore.Client, between: str
+) -> None:
+    client.store("customers").set("here", 1)
+    large, small, key = b'"%s"' % (b"x" * 9_000), b'"%s"' % (b"x" * 200), "k" * 512
+    with Wire(daemon.socket).greet() as wire:
+        with writer_stopped(daemon):
+            wire.send_messages(set_(1, "in-hand"))
+            wait_until_queued(daemon, 1)
+            wire.send_messages(
+                set_(2, key, large),
+                m.Clear(3, None, CUSTOMERS) if between == "a clear" else set_(3, "k" * 511 + "l"),
+                set_(4, key, small),
+            )
+            wait_until_queued(daemon, 4)
+            before = daemon.status()["commits"]
+        answers = [wire.answer() for _ in range(4)]
+
+    assert not [answer for answer in answers if isinstance(answer, m.Failed)]
+    assert daemon.status()["commits"] - before == 2
+    assert client.store("orders").get(key) == "x" * 200
+    client.close()
+    daemon.stop()
+    assert inspect(daemon.data_dir).problems == []
+
+
 def test_a_request_that_waited_longer_than_its_timeout_is_refused_and_not_carried_out(
     daemon: Daemon, client: assetstore.Client
 ) -> None:

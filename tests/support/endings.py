@@ -60,18 +60,21 @@ def kill_all(daemon: Daemon, life_s: float) -> None:
     wait_until_deserted(daemon.data_dir)
 
 
-def strace(*injections: str) -> list[str]:
+def strace(*injections: str, trace: str = "", output: Path = Path(os.devnull)) -> list[str]:
     """What to put before a command to inject faults into system calls of all its processes.
 
-    An injection is strace's, such as "fdatasync:error=EIO:when=3". Skips the test where there is
-    no strace, or where it may not trace.
+    An injection is strace's, such as "fdatasync:error=EIO:when=3". ``trace`` names calls that are
+    recorded in output, with all they write, in hexadecimal. Skips the test where there is no
+    strace, or where it may not trace.
     """
     program = shutil.which("strace")
     if program is None:
         pytest.skip("needs strace")
-    # -D: the tracer is a grandchild, so that signals go to the command itself.
-    traced = ",".join(dict.fromkeys(each.partition(":")[0] for each in injections))
-    options = ["-D", "-f", "-qq", "-o", os.devnull, "-e", f"trace={traced}"]
+    traced = ",".join(filter(None, [trace, *(each.partition(":")[0] for each in injections)]))
+    options = ["-qq", "-o", str(output), "-e", f"trace={traced}"]
+    # -D: the tracer is a grandchild, so that signals go to the command itself. A recording
+    # is of one process, and is whole when the tracer has ended.
+    options += ["-xx", "-s", str(1 << 24)] if trace else ["-D", "-f"]
     tried = subprocess.run([program, *options, "true"], capture_output=True, check=False)
     if tried.returncode:
         pytest.skip(f"strace may not trace here: {tried.stderr.decode()}")

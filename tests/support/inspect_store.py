@@ -66,13 +66,14 @@ def inspect(data_dir: Path) -> Inspection:
         found.problems += engine.verify(str(data_dir))
     except engine.VerifyError as exc:
         found.problems.append(f"cannot be verified: {exc}")
-    env = engine.open_for_reading(str(data_dir))
     try:
-        _Inspector(env, found).run(datadir.read_marker(data_dir))
-    except Damaged as exc:
-        found.problems.append(str(exc))
-    finally:
-        env.close()
+        env = engine.open_for_reading(str(data_dir))
+        try:
+            _Inspector(env, found).run(datadir.read_marker(data_dir))
+        finally:
+            env.close()
+    except (Damaged, engine.EngineError) as exc:
+        found.problems.append(f"cannot be read: {exc}")
     return found
 
 
