@@ -183,7 +183,6 @@ def test_a_store_on_a_full_disk_starts_and_is_read(daemon_on_disk: Daemon, disk:
         assert client.store("orders").get("watermark") == 1
         filler.unlink()
         wait_until(lambda: is_writable(client), 10.0, "room to write")
-        wait_until(lambda: client.status()["assets_active"] == 5_002, 20.0, "the manifest")
     assert "Traceback" not in daemon.log_text()
 
 
@@ -226,7 +225,6 @@ def test_a_limit_on_the_size_of_files_is_as_a_full_disk(tmp_path: Path) -> None:
         "fdatasync:error=EIO:when=6",
         "pwrite64:error=EIO:when=6",
         "writev,pwritev:error=EIO:when=4",
-        "fdatasync:error=EIO:when=6+",
     ],
 )
 def test_a_failing_disk_ends_the_daemon_and_costs_nothing_that_was_acknowledged(
@@ -246,8 +244,6 @@ def test_a_failing_disk_ends_the_daemon_and_costs_nothing_that_was_acknowledged(
     "fault",
     [
         "pwrite64:error=ENOSPC:when=6",
-        "pwrite64:error=ENOSPC:when=7..9",
-        "writev,pwritev:error=ENOSPC:when=4",
         "writev,pwritev:error=ENOSPC:when=4..7",
         "fdatasync:error=ENOSPC:when=6",
     ],

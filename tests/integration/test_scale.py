@@ -86,7 +86,7 @@ def test_a_daemon_that_knows_a_hundred_thousand_assets_starts_within_two_seconds
         large_daemon.start()
         took_s.append(time.monotonic() - before)
         large_daemon.stop()
-        if took_s[-1] < START_S * 0.7:
+        if took_s[-1] < START_S:
             break
 
     print(f"start with {ASSETS:,} assets: {min(took_s):.2f} s, of {len(took_s)} tries")
@@ -136,7 +136,7 @@ def test_a_reload_with_a_thousand_changes_holds_nobody_up(large_daemon: Daemon, 
                 f"reload of {CHANGES:,} changes among {ASSETS:,} assets in {pulse.took_s:.2f} s: "
                 f"{pulse.count:,} times {verb} meanwhile, longest {gaps_s[-1] * 1000:.1f} ms"
             )
-            if gaps_s[-1] < GAP_S * 0.7:
+            if gaps_s[-1] < GAP_S:
                 break
 
     assert min(gaps_s) < GAP_S
