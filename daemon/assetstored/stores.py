@@ -63,6 +63,7 @@ class StoreWriter:
         self._handles = handles
         self._changes: dict[int, dict[bytes, bytes | None]] = {}
         self._created: set[int] = set()
+        self._flushed: set[tuple[int, bytes]] = set()
         self.pending_bytes = 0
 
     def create(self, store_id: int) -> None:
@@ -92,10 +93,12 @@ class StoreWriter:
         for store_id, changes in self._changes.items():
             database = self._handles.get(self._txn, store_id, create=store_id in self._created)
             for key, record in sorted(changes.items()):
-                if record is None:
+                # What this transaction has written before is taken out, not overwritten (see above).
+                if record is None or (store_id, key) in self._flushed:
                     self._txn.delete(key, db=database)
-                else:
+                if record is not None:
                     self._txn.put(key, record, db=database)
+                    self._flushed.add((store_id, key))
         # A store that was made and never written to does not exist for LMDB; make it.
         for store_id in self._created:
             self._handles.get(self._txn, store_id, create=True)
