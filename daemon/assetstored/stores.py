@@ -93,7 +93,7 @@ class StoreWriter:
         for store_id, changes in self._changes.items():
             database = self._handles.get(self._txn, store_id, create=store_id in self._created)
             for key, record in sorted(changes.items()):
-                # What this transaction has written before is taken out, not overwritten (see above).
+                # What this transaction wrote before is taken out, not overwritten: see above.
                 if record is None or (store_id, key) in self._flushed:
                     self._txn.delete(key, db=database)
                 if record is not None:
