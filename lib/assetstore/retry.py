@@ -45,8 +45,9 @@ LONGEST_PAUSE_S: Final = 0.250
 #: A day. A call that may take longer has no timeout to speak of.
 LONGEST_TIMEOUT_S: Final = 86_400
 
-#: With less time left than this no answer can be expected.
-_LEAST_TIME_S: Final = 0.001
+#: With less time left than this no answer can be expected of a busy machine, and an attempt that
+#: is sent and not answered would turn "it did not happen" into "it may have happened".
+_LEAST_TIME_S: Final = 0.020
 
 READS: Final[frozenset[type[Request]]] = frozenset(
     {Get, Keys, Items, Count, Resolve, Assets, Status, ListTrash}
