@@ -115,7 +115,13 @@ def test_near_the_end_pauses_shrink_so_that_there_is_a_last_attempt_just_before_
         tries.pause_after(NotConnected("x"), PLENTY_S)
 
     assert tries.pause_after(NotConnected("x"), 0.1) == 0.05
-    assert tries.pause_after(NotConnected("x"), 0.01) == 0.005
+    assert tries.pause_after(NotConnected("x"), 0.03) == 0.015
+
+
+def test_with_too_little_time_left_for_an_answer_nothing_is_sent_any_more() -> None:
+    busy = Busy("too many")
+
+    assert final_error(attempts(m.Delete), busy, 0.015) is busy
 
 
 # --- out of time
