@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -72,6 +73,12 @@ class Cli:
         return Terminal([*COMMAND, *args], columns, {**self.env, **env})
 
 
+def _take_terminal() -> None:
+    ioctl(0, termios.TIOCSCTTY, 0)
+    # Whoever runs the tests in the background has it ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A program on a terminal, and the person who reads and types there."""
 
@@ -89,7 +96,7 @@ class Terminal:
             env=full_env,
             # Its own session, with this as its terminal, so that Ctrl-C reaches it and only it.
             start_new_session=True,
-            preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_take_terminal,
         )
         os.close(theirs)
         self._ours = ours
