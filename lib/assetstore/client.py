@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from assetstore import messages
 from assetstore.address import check_socket, default_socket
 from assetstore.assets import reference
 from assetstore.calls import Calls
 from assetstore.container import AssetStore
 from assetstore.entries import Writer
-from assetstore.limits import MAX_PAGE_ITEMS
+from assetstore.errors import ProtocolError
+from assetstore.limits import MAX_PAGE_ITEMS, MAX_PURGE
 from assetstore.link import Link
 from assetstore.listing import AssetInfo, Restored, TrashInfo, check_trash_id
 from assetstore.messages import (
@@ -26,12 +26,10 @@ from assetstore.messages import (
     AssetRef,
     Assets,
     ListTrash,
-    Move,
-    Moved,
-    Purged,
-    PurgeTrash,
+    MoveStore,
+    PurgeStores,
     ReloadManifest,
-    RestoreTrash,
+    RestoreStore,
     Status,
     StatusReport,
     Sweep,
@@ -56,16 +54,16 @@ class Client:
     again when the daemon has restarted, and anew in the child of a fork.
 
     Every call takes at most ``timeout`` seconds. Within them it tries again, with pauses of 10 to
-    250 ms, whatever is safe to repeat: everything that failed before it was sent (no socket
-    there, nobody listens, no welcome: the daemon may be restarting), what was refused as
-    ``Busy``, and after it was sent reads and ``set``. So a host without a daemon is reported
-    after the timeout, not at once. Then:
+    250 ms: when there is no socket, nobody listens or welcomes it (the daemon may be restarting),
+    when the connection is lost, and what was refused as ``Busy``. Each change carries an id, by
+    which the daemon knows a repeat and answers it as it did the first, so it happens once. A host
+    without a daemon is reported after the timeout, not at once. Then:
 
     - ``NotConnected``: it was never sent, nothing happened. ``Forbidden``, at once: this user may
       not connect.
-    - ``DeadlineExceeded``: sent, no answer in time; a write may have happened.
-    - ``OutcomeUnknown``: sent, the connection was lost, and the call (``delete``, ``clear``, an
-      operator's change) would not give the same answer twice, so it was not repeated.
+    - ``DeadlineExceeded``: sent, no answer in time; a change may have happened.
+    - ``OutcomeUnknown``: the same, before the timeout: the daemon does not remember changes for as
+      long as it was away, or the client was closed.
     - a subclass of ``Refused``: the daemon said no, nothing changed.
 
     ``writer`` says who makes the changes; without it the kind is "worker". It is stored with each
@@ -174,17 +172,20 @@ class Client:
 
     def restore(self, trash_id: int) -> Restored:
         """Give a cleared store back to its asset; what the asset holds now goes to the trash."""
-        answer: messages.Restored = self._calls.call(RestoreTrash, check_trash_id(trash_id))
-        return Restored(name=answer.name, uri=answer.uri, count=answer.count)
+        [outcome] = self._calls.change((RestoreStore(check_trash_id(trash_id)),))
+        ref = outcome.asset
+        if ref is None or ref.name is None or ref.uri is None:
+            raise ProtocolError("the outcome of a restore names no asset")
+        return Restored(name=ref.name, uri=ref.uri, count=outcome.count)
 
     def purge(self, trash_ids: Iterable[int]) -> int:
         """Drop these stores for good; return how many of them were in the trash."""
         ids = [check_trash_id(trash_id) for trash_id in trash_ids]
         count = 0
-        for start in range(0, len(ids), MAX_PAGE_ITEMS):
-            part = ids[start : start + MAX_PAGE_ITEMS]
-            answer: Purged = self._calls.call(PurgeTrash, part)
-            count += answer.count
+        for start in range(0, len(ids), MAX_PURGE):
+            part = PurgeStores(ids[start : start + MAX_PURGE])
+            [outcome] = self._calls.change((part,))
+            count += outcome.count
         return count
 
     def sweep(self, dry_run: bool = False) -> list[TrashInfo]:
@@ -202,8 +203,9 @@ class Client:
 
         Refused if target holds entries, unless ``replace``: then they go to the trash.
         """
-        answer: Moved = self._calls.call(Move, reference(source), reference(target), replace)
-        return answer.count
+        operation = MoveStore(reference(source), reference(target), replace)
+        [outcome] = self._calls.change((operation,))
+        return outcome.count
 
 
 def connect(

@@ -6,6 +6,7 @@ asynchronous connection both speak through these functions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -23,45 +24,48 @@ from assetstore.messages import (
     PROTOCOL_VERSION,
     Absent,
     AcceptManifest,
+    AdvanceKey,
     AnyAnswer,
     AssetPage,
     Assets,
-    Clear,
-    Cleared,
+    Change,
+    Changed,
     Count,
     Counted,
-    Delete,
-    Deleted,
+    EventPage,
+    Events,
     Failed,
     Found,
+    FoundMany,
     Get,
+    GetAt,
+    GetMany,
     Hello,
+    History,
     ItemPage,
     Items,
     KeyPage,
     Keys,
     Limits,
     ListTrash,
-    Move,
-    Moved,
-    Purged,
-    PurgeTrash,
+    Log,
+    MergeKey,
     ReloadManifest,
     Request,
     Resolve,
     Resolved,
-    Restored,
-    RestoreTrash,
-    Set,
+    Rewind,
+    Rewound,
+    SetKey,
     Status,
     StatusReport,
     Sweep,
     TrashPage,
     Welcome,
-    Written,
     decode_welcome,
     encode,
 )
+from assetstore.retry import REMEMBERED
 from assetstore.version import VERSION
 
 #: Answers may be longer than any request: a page of 1,000 assets with the longest of names and uris
@@ -73,9 +77,13 @@ CONNECTION_ID: Final = 0
 
 _ANSWERS: Final[dict[type[Request], tuple[type, ...]]] = {
     Get: (Found, Absent),
-    Set: (Written,),
-    Delete: (Deleted,),
-    Clear: (Cleared,),
+    GetAt: (Found, Absent),
+    GetMany: (FoundMany,),
+    Change: (Changed,),
+    Rewind: (Rewound,),
+    History: (EventPage,),
+    Events: (EventPage,),
+    Log: (EventPage,),
     Keys: (KeyPage,),
     Items: (ItemPage,),
     Count: (Counted,),
@@ -85,10 +93,7 @@ _ANSWERS: Final[dict[type[Request], tuple[type, ...]]] = {
     ReloadManifest: (StatusReport,),
     AcceptManifest: (StatusReport,),
     ListTrash: (TrashPage,),
-    RestoreTrash: (Restored,),
-    PurgeTrash: (Purged,),
     Sweep: (TrashPage,),
-    Move: (Moved,),
 }
 
 
@@ -126,9 +131,20 @@ def max_answer_bytes(limits: Limits) -> int:
 def request_frame(
     kind: type[Request], request_id: int, fields: Sequence[Any], left_s: float, limits: Limits
 ) -> bytes:
-    """The frame of a request; InvalidRequest where the daemon would not take it for its length."""
-    if kind is Set:
-        check_value_size(len(fields[2]), limits.max_value_bytes)
+    """The frame of a request; InvalidRequest where the daemon would not take it for its length.
+
+    Of a repeat, ``fields`` has in the place of its age how much time was left when it was sent
+    first, as a float: how old it is by now can be told here alone, after all waiting.
+    """
+    if kind is Change:
+        for operation in fields[2]:
+            if isinstance(operation, SetKey | AdvanceKey):
+                check_value_size(len(operation.value), limits.max_value_bytes)
+            elif isinstance(operation, MergeKey):
+                check_value_size(len(operation.patch), limits.max_value_bytes)
+    if kind in REMEMBERED and type(fields[1]) is float:
+        age_ms = max(math.ceil((fields[1] - left_s) * 1000), 1)
+        fields = (fields[0], age_ms, *fields[2:])
     payload = encode(kind(request_id, max(int(left_s * 1000), 1), *fields))
     if len(payload) > limits.max_frame_bytes:
         raise InvalidRequest(

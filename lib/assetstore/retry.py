@@ -1,8 +1,8 @@
 """Whether a request that failed is tried again, when, and which error the caller gets in the end.
 
-One question decides: may it have happened? Nothing that failed before it was sent has happened, so
-anything may be tried again. After it was sent, reads and writes that may happen twice are; a second
-``delete`` would answer "was not there" about the first, so that caller is told the truth instead.
+Every request may be tried again. Nothing that failed before it was sent has happened. After it was
+sent, a read may happen twice; a change carries an id by which the daemon knows it, so that it
+happens once; what operators ask for (a sweep, a reload) leaves the same when it is done again.
 
 Rule: pure. No socket, no clock, no waiting; the caller says how much time is left.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from assetstore.errors import (
     AssetStoreError,
@@ -24,14 +24,20 @@ from assetstore.errors import (
 )
 from assetstore.messages import (
     Assets,
+    Change,
     Count,
+    Events,
     Get,
+    GetAt,
+    GetMany,
+    History,
     Items,
     Keys,
     ListTrash,
+    Log,
     Request,
     Resolve,
-    Set,
+    Rewind,
     Status,
 )
 
@@ -50,11 +56,17 @@ LONGEST_TIMEOUT_S: Final = 86_400
 _LEAST_TIME_S: Final = 0.020
 
 READS: Final[frozenset[type[Request]]] = frozenset(
-    {Get, Keys, Items, Count, Resolve, Assets, Status, ListTrash}
+    {
+        *(Get, GetAt, GetMany, History, Events, Log, Keys, Items, Count, Resolve),
+        *(Assets, Status, ListTrash),
+    }
 )
 
-#: May be repeated after they were sent: carried out twice, they leave the same and say the same.
-REPEATABLE: Final = READS | {Set}
+#: The daemon remembers these by an id of their own, and answers a repeat as it did the first.
+REMEMBERED: Final[frozenset[type[Request]]] = frozenset({Change, Rewind})
+
+#: The code of a refusal: the daemon does not remember that far back.
+_FORGOTTEN: Final = "forgotten"
 
 
 class ClientClosed(NotConnected):
@@ -68,7 +80,10 @@ class NoTimeLeft(NotConnected):
 class Attempts:
     """What one call has gone through so far. Made when it fails for the first time."""
 
-    __slots__ = ("_kind", "_last", "_pause_s", "_random", "_sent", "_socket", "_timeout_s")
+    __slots__ = (
+        *("_began_left_s", "_kind", "_last", "_pause_s", "_random", "_sent_left_s"),
+        *("_socket", "_timeout_s"),
+    )
 
     def __init__(
         self,
@@ -82,13 +97,18 @@ class Attempts:
         self._timeout_s = timeout_s
         self._random = random
         self._pause_s = FIRST_PAUSE_S
-        self._sent = False
+        # How much time was left when the attempt under way began, and the first that was sent.
+        self._began_left_s = float(timeout_s)
+        self._sent_left_s: float | None = None
         self._last: AssetStoreError | None = None
 
-    def pause_after(self, error: AssetStoreError, left_s: float) -> float:
+    def pause_after(
+        self, error: AssetStoreError, left_s: float, *, was_answered: bool = False
+    ) -> float:
         """How long to wait before the next attempt, or raise what the caller is to get.
 
-        ``left_s`` is how much of the call's timeout is left.
+        ``left_s`` is how much of the call's timeout is left. ``was_answered``: the error is the
+        daemon's answer to the request, and not what kept it from being sent.
         """
         if isinstance(error, ClientClosed):
             raise error
@@ -96,16 +116,12 @@ class Attempts:
             error = self._last
         self._last = error
         if isinstance(error, Refused) and not isinstance(error, Busy):
-            raise self._refused(error)
+            raise self._refused(error, was_answered)
         if isinstance(error, OutcomeUnknown):
-            self._sent = True
+            if self._sent_left_s is None:
+                self._sent_left_s = self._began_left_s
             if isinstance(error, DeadlineExceeded):
                 raise self._out_of_time(error)
-            if self._kind not in REPEATABLE:
-                raise OutcomeUnknown(
-                    f"{self._verb} was sent to {self._socket} and not answered: {error}; "
-                    "it may have happened or not, so it was not repeated"
-                ) from error
         if left_s < _LEAST_TIME_S:
             raise self._out_of_time(error)
         # Half of what is left at most: so that there is a last attempt just before the end.
@@ -113,19 +129,37 @@ class Attempts:
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
         return pause_s
 
-    def _refused(self, error: Refused) -> AssetStoreError:
-        if not self._sent or self._kind in READS:
+    def begin(self, fields: tuple[Any, ...], left_s: float) -> tuple[Any, ...]:
+        """The fields of the attempt that begins now, with left_s of the timeout left.
+
+        Those of a repeat have in place of their age the time that was left when it was sent first,
+        as request_frame takes it.
+        """
+        self._began_left_s = left_s
+        if self._sent_left_s is None or self._kind not in REMEMBERED:
+            return fields
+        return (fields[0], self._sent_left_s, *fields[2:])
+
+    def _refused(self, error: Refused, was_answered: bool) -> AssetStoreError:
+        if error.code == _FORGOTTEN:
+            why = f"{self._verb} was sent to {self._socket} and not answered; {error}"
+        elif self._sent_left_s is None or self._kind in READS:
             return error
-        unknown = OutcomeUnknown(
-            f"{self._verb} was sent to {self._socket} and not answered; when it was repeated "
-            f"it was refused ({error}), but the first may have happened"
-        )
+        elif was_answered and self._kind in REMEMBERED:
+            # If the first had happened, the daemon would have answered as it did then.
+            return error
+        else:
+            why = (
+                f"{self._verb} was sent to {self._socket} and not answered; when it was repeated "
+                f"it was refused ({error}), but the first may have happened"
+            )
+        unknown = OutcomeUnknown(why)
         unknown.__cause__ = error
         return unknown
 
     def _out_of_time(self, error: AssetStoreError) -> AssetStoreError:
         final: AssetStoreError
-        if self._sent:
+        if self._sent_left_s is not None:
             doubt = "" if self._kind in READS else "; it may have happened or not"
             final = DeadlineExceeded(
                 f"{self._verb} was sent to {self._socket} and not answered within "

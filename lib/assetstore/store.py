@@ -9,30 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from assetstore.answers import entry_of, revision_of
 from assetstore.assets import describe
 from assetstore.calls import Calls
-from assetstore.entries import Entry, time_from_us
+from assetstore.entries import Entry
 from assetstore.errors import ProtocolError
 from assetstore.limits import MAX_PAGE_ITEMS, check_key, check_prefix
 from assetstore.mapping import StoreMapping
 from assetstore.messages import (
     Absent,
     AssetRef,
-    Clear,
-    Cleared,
+    ClearStore,
     Count,
     Counted,
-    Delete,
-    Deleted,
+    DeleteKey,
     Found,
     Get,
     ItemPage,
     Items,
     KeyPage,
     Keys,
-    Set,
-    WireEntry,
-    Written,
+    SetKey,
 )
 from assetstore.values import decode_value, encode_value
 from assetstore.views import Span, StoreItems, StoreKeys
@@ -52,6 +49,7 @@ class Store(StoreMapping):
 
     def __init__(self, calls: Calls, ref: AssetRef) -> None:
         self._call = calls.call
+        self._change = calls.change
         self._ref = ref
 
     @property
@@ -80,19 +78,19 @@ class Store(StoreMapping):
         other types, InvalidRequest (a ValueError) for None itself, NaN, infinities, lone
         surrogates and what is too large.
 
-        After OutcomeUnknown the value may be the new or the old one; to set it again is safe.
+        After DeadlineExceeded the value may be the new or the old one; to set it again is safe.
         """
-        answer: Written = self._call(Set, self._ref, check_key(key), encode_value(value))
-        return answer.revision
+        operation = SetKey(self._ref, check_key(key), encode_value(value), None)
+        [outcome] = self._change((operation,))
+        return revision_of(outcome)
 
     def delete(self, key: str) -> bool:
         """Delete key; return whether it was there.
 
-        When it returns, the key is gone on disk. Once sent it is not repeated: if no answer
-        comes it raises OutcomeUnknown.
+        When it returns, the key is gone on disk.
         """
-        answer: Deleted = self._call(Delete, self._ref, check_key(key))
-        return answer.existed
+        [outcome] = self._change((DeleteKey(self._ref, check_key(key), None),))
+        return outcome.revision is not None
 
     def clear(self) -> int:  # type: ignore[override]
         """Delete all keys in one step; return how many there were.
@@ -100,14 +98,14 @@ class Store(StoreMapping):
         Takes the same time for one key as for a million. They stay in the trash for the daemon's
         grace (7 days by default), and ``assetstore trash restore`` brings them back.
         """
-        answer: Cleared = self._call(Clear, self._ref)
-        return answer.count
+        [outcome] = self._change((ClearStore(self._ref),))
+        return outcome.count
 
     def entry(self, key: str) -> Entry | None:
         """The value of key with its revision, and when and by whom it was written; or None."""
         answer: Found | Absent = self._call(Get, self._ref, check_key(key))
         if type(answer) is Found:
-            return _entry(key, answer.entry)
+            return entry_of(key, answer.entry)
         return None
 
     def keys(
@@ -177,21 +175,11 @@ class Store(StoreMapping):
         while limit is None or limit > 0:
             page: ItemPage = self._call(Items, self._ref, prefix, after, _page_size(limit))
             for key, stored in page.items:
-                yield _entry(key, stored)
+                yield entry_of(key, stored)
             if not page.more:
                 return
             after = _last([key for key, _ in page.items])
             limit = None if limit is None else limit - len(page.items)
-
-
-def _entry(key: str, stored: WireEntry) -> Entry:
-    return Entry(
-        key=key,
-        value=decode_value(stored.value),
-        revision=stored.revision,
-        updated_at=time_from_us(stored.updated_at),
-        updated_by=stored.updated_by,
-    )
 
 
 def _page_size(limit: int | None) -> int:

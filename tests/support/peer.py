@@ -172,12 +172,8 @@ def answer(request: Any) -> m.Message:
     match request:
         case m.Get():
             return m.Absent(request.id)
-        case m.Set():
-            return m.Written(request.id, 1)
-        case m.Delete():
-            return m.Deleted(request.id, True)
-        case m.Clear():
-            return m.Cleared(request.id, 0)
+        case m.Change(operations=operations):
+            return m.Changed(request.id, [m.Outcome(1, 1, None, None) for _ in operations])
         case m.Count():
             return m.Counted(request.id, 0, None)
         case m.Keys():

@@ -10,10 +10,28 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
+from assetstore.answers import error_of
 from assetstore.asynchronous.link import Link
-from assetstore.errors import NotConnected, OutcomeUnknown, Refused, refusal
+from assetstore.errors import (
+    AssetStoreError,
+    NotConnected,
+    OutcomeUnknown,
+    ProtocolError,
+    Refused,
+)
 from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_RESOLVE_REFS
-from assetstore.messages import AssetRef, Failed, Request, Resolve, Resolved
+from assetstore.messages import (
+    AnyOperation,
+    AssetRef,
+    Change,
+    Changed,
+    Failed,
+    Outcome,
+    Request,
+    Resolve,
+    Resolved,
+)
+from assetstore.requests import new_request_id
 from assetstore.retry import Attempts
 
 
@@ -27,25 +45,45 @@ class Calls:
         self._socket = socket
         self._timeout_s = timeout_s
 
-    async def call(self, kind: type[Request], *fields: Any) -> Any:
+    async def call(self, kind: type[Request], *fields: Any, timeout_s: float | None = None) -> Any:
         """The answer to a request of this kind, as the protocol names it.
 
-        Raises the refusal if the daemon said no, and NotConnected, OutcomeUnknown or
-        DeadlineExceeded where retry.py sees no use in trying again.
+        Within timeout_s seconds, or the client's timeout. Raises the refusal if the daemon said
+        no, and NotConnected, OutcomeUnknown or DeadlineExceeded where retry.py sees no use in
+        trying again.
         """
-        deadline = monotonic() + self._timeout_s
+        if timeout_s is None:
+            timeout_s = self._timeout_s
+        deadline = monotonic() + timeout_s
         attempts = None
+        error: AssetStoreError
         while True:
+            answer = None
             try:
                 answer = await self._link.exchange(kind, fields, deadline)
                 if type(answer) is not Failed:
                     return answer
-                raise refusal(answer.code, answer.message, answer.detail)
+                error = error_of(answer)
             except (NotConnected, OutcomeUnknown, Refused) as exc:
-                if attempts is None:
-                    attempts = Attempts(kind, self._socket, self._timeout_s)
-                pause_s = attempts.pause_after(exc, deadline - monotonic())
+                error = exc
+            if attempts is None:
+                attempts = Attempts(kind, self._socket, timeout_s)
+            left_s = deadline - monotonic()
+            pause_s = attempts.pause_after(error, left_s, was_answered=answer is not None)
             await asyncio.sleep(pause_s)
+            fields = attempts.begin(fields, deadline - monotonic())
+
+    async def change(
+        self, operations: Sequence[AnyOperation], timeout_s: float | None = None
+    ) -> list[Outcome]:
+        """Have all operations carried out in one commit; one outcome for each, in order."""
+        fields = (new_request_id(), 0, operations)
+        answer: Changed = await self.call(Change, *fields, timeout_s=timeout_s)
+        if len(answer.outcomes) != len(operations):
+            raise ProtocolError(
+                f"{len(answer.outcomes)} outcomes are no answer to {len(operations)} operations"
+            )
+        return answer.outcomes
 
     async def resolve(self, refs: Sequence[AssetRef]) -> list[AssetRef | None]:
         """Name and uri for each reference, in order; None where no such asset is known."""
