@@ -66,7 +66,14 @@ def document_blocks(language: str) -> list[str]:
 
 
 def _with_bytes(value: Any) -> Any:
-    """JSON has no bytes: the text of a bin stands in {"bin": ...}."""
-    if isinstance(value, dict):
-        return value["bin"].encode() if set(value) == {"bin"} else value
-    return list(map(_with_bytes, value)) if isinstance(value, list) else value
+    """JSON has no bytes: the text of a bin stands in {"bin": ...}, other bytes in {"hex": ...}."""
+    match value:
+        case {"bin": text}:
+            return text.encode()
+        case {"hex": digits}:
+            return bytes.fromhex(digits)
+        case dict():
+            return {key: _with_bytes(inner) for key, inner in value.items()}
+        case list():
+            return list(map(_with_bytes, value))
+    return value

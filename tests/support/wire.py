@@ -19,11 +19,31 @@ from tests.support.waiting import wait_until
 from assetstore import messages as m
 from assetstore.entries import Writer
 from assetstore.framing import HEADER_BYTES, frame
+from assetstore.requests import new_request_id
 
 #: How long any single answer may take. Far beyond the usual: a test fails here, and never hangs.
 DEADLINE_S = 20.0
 
 HELLO = m.Hello(m.PROTOCOL_VERSION, Writer(), "wire")
+
+
+def change(id: int, *operations: m.AnyOperation, timeout_ms: int | None = None) -> m.Change:
+    """A change that no daemon has seen before."""
+    return m.Change(id, timeout_ms, new_request_id(), 0, list(operations))
+
+
+def set_key(
+    id: int, asset: m.AssetRef, key: str, value: bytes, *, timeout_ms: int | None = None
+) -> m.Change:
+    """A change that is one set, without a condition."""
+    return change(id, m.SetKey(asset, key, value, None), timeout_ms=timeout_ms)
+
+
+def outcome(answer: m.AnyAnswer) -> m.Outcome:
+    """The outcome of a change of one operation; fails if it was refused."""
+    assert isinstance(answer, m.Changed), answer
+    (only,) = answer.outcomes
+    return only
 
 
 def connect(path: Path, deadline_s: float = DEADLINE_S) -> socket.socket:

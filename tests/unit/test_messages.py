@@ -19,43 +19,59 @@ ENTRY = m.WireEntry(7, 1_700_000_000_000_000, WRITER, b'{"a":1}')
 INFO = m.AssetInfo("orders", "s3://data/orders/", None, "active", 1, 2)
 TRASH = m.TrashInfo(3, "orders", "s3://data/orders/", "cleared", 1, 2, 3, 4096)
 
+EVENT = m.WireEvent(7, 1, "set", "orders", "s3://data/orders/", "k", b"1", WRITER, 3)
+MANIFEST = m.WireEvent(8, 1, "manifest", None, None, None, b"{}", WRITER, 0)
+REQUEST_ID = bytes(range(16))
+
+OPERATIONS: list[m.AnyOperation] = [
+    m.SetKey(m.AssetRef(name="orders"), "k", b'"v"', None),
+    m.DeleteKey(m.AssetRef(uri="s3://data/orders/"), "k", 7),
+    m.ClearStore(ORDERS),
+    m.AdvanceKey(ORDERS, "k", b'"2026-01-31T00:00:00Z"', "time"),
+    m.IncrementKey(ORDERS, "k", b"1", b"0"),
+    m.MergeKey(ORDERS, "k", b'{"a":1}', [["b"], ["c", "d"]], "max", "value"),
+    m.CheckKey(ORDERS, "k", 0),
+    m.RestoreStore(3),
+    m.MoveStore(ORDERS, m.AssetRef(name="x"), False),
+    m.PurgeStores([1, 2, 3]),
+]
+
 REQUESTS = [
     m.Get(1, 5000, ORDERS, "k"),
-    m.Set(2, None, m.AssetRef(name="orders"), "k", b'"v"'),
-    m.Delete(3, 0, m.AssetRef(uri="s3://data/orders/"), "k"),
-    m.Clear(4, 5000, ORDERS),
-    m.Keys(5, 5000, ORDERS, "", None, 1_000),
-    m.Items(6, 5000, ORDERS, "p/", "p/a", 1),
-    m.Count(7, 5000, ORDERS, "", None),
-    m.Resolve(8, 5000, [ORDERS, m.AssetRef(name="x")]),
-    m.Assets(9, 5000, 0, 1_000),
-    m.Status(10, 5000),
-    m.ReloadManifest(11, 5000),
-    m.AcceptManifest(12, 5000, "digest"),
-    m.ListTrash(13, 5000, 0, 1_000),
-    m.RestoreTrash(14, 5000, 3),
-    m.PurgeTrash(15, 5000, [1, 2, 3]),
-    m.Sweep(16, 5000, 0, True),
-    m.Move(17, 5000, ORDERS, m.AssetRef(name="x"), False),
+    m.GetAt(2, 5000, ORDERS, "k", 7, None),
+    m.GetMany(3, 5000, [(ORDERS, "k"), (m.AssetRef(name="x"), "é")]),
+    m.Change(4, None, REQUEST_ID, 0, OPERATIONS),
+    m.Rewind(5, 0, REQUEST_ID, 1250, ORDERS, None, None, 1, 7, True),
+    m.History(6, 5000, ORDERS, "k", None, 1_000),
+    m.Events(7, 5000, None, "", None, 1_000, 30_000),
+    m.Log(8, 5000, ORDERS, "p/", 7, 3, None, 1),
+    m.Keys(9, 5000, ORDERS, "", None, 1_000),
+    m.Items(10, 5000, ORDERS, "p/", "p/a", 1),
+    m.Count(11, 5000, ORDERS, "", None),
+    m.Resolve(12, 5000, [ORDERS, m.AssetRef(name="x")]),
+    m.Assets(13, 5000, 0, 1_000),
+    m.Status(14, 5000),
+    m.ReloadManifest(15, 5000),
+    m.AcceptManifest(16, 5000, "digest"),
+    m.ListTrash(17, 5000, 0, 1_000),
+    m.Sweep(18, 5000, 0, True),
 ]
 
 ANSWERS = [
     m.Found(1, ENTRY),
     m.Absent(1),
-    m.Written(2, 8),
-    m.Deleted(3, True),
-    m.Cleared(4, 1_000_000),
-    m.KeyPage(5, ["a", "é", "😀"], True),
-    m.ItemPage(6, [("a", ENTRY)], False),
-    m.Counted(7, 3, None),
-    m.Resolved(8, [ORDERS, None]),
-    m.AssetPage(9, [INFO], 4),
-    m.StatusReport(10, {"version": "1", "manifest": {"held": None}, "problems": ["x"]}),
-    m.TrashPage(13, [TRASH], None),
-    m.Restored(14, "orders", "s3://data/orders/", 3),
-    m.Purged(15, 2),
-    m.Moved(17, 3),
-    m.Failed(18, "busy", "try again", {"after": 1}),
+    m.FoundMany(3, [ENTRY, None]),
+    m.Changed(4, [m.Outcome(8, 1, ENTRY, None), m.Outcome(None, 0, None, ORDERS)]),
+    m.Rewound(5, 9, [m.Difference("k", None, ENTRY), m.Difference("l", ENTRY, None)]),
+    m.EventPage(7, [EVENT, MANIFEST], 9),
+    m.KeyPage(9, ["a", "é", "😀"], True),
+    m.ItemPage(10, [("a", ENTRY)], False),
+    m.Counted(11, 3, None),
+    m.Resolved(12, [ORDERS, None]),
+    m.AssetPage(13, [INFO], 4),
+    m.StatusReport(14, {"version": "1", "manifest": {"held": None}, "problems": ["x"]}),
+    m.TrashPage(17, [TRASH], None),
+    m.Failed(19, "conflict", "is there", {"operation": 0, "key": "k", "entry": None}),
     m.Failed(0, "busy", "stopping", None),
 ]
 
@@ -91,6 +107,7 @@ JUNK = [
 def test_every_kind_of_request_and_answer_is_in_these_tests() -> None:
     assert {type(each) for each in REQUESTS} == set(typing.get_args(m.AnyRequest))
     assert {type(each) for each in ANSWERS} == set(typing.get_args(m.AnyAnswer))
+    assert {type(each) for each in OPERATIONS} == set(typing.get_args(m.AnyOperation))
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda each: type(each).__name__)
@@ -139,6 +156,28 @@ def test_a_field_of_the_wrong_type_is_a_protocol_error(message: m.Message) -> No
             m.decode_request(
                 msgspec.msgpack.encode([*fields[:position], {"a": 1.5}, *fields[position + 1 :]])
             )
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: type(each).__name__)
+def test_an_operation_has_its_tag_and_its_fields_and_no_others(operation: m.Message) -> None:
+    fields = msgspec.msgpack.decode(m.encode(operation))
+
+    assert fields[0] == type(operation).__struct_config__.tag
+    wrong = [[*fields[:at], {"a": 1.5}, *fields[at + 1 :]] for at in range(len(fields))]
+    for each in (*wrong, [*fields, None], fields[:-1], fields[1:], [], None, 1):
+        with pytest.raises(ProtocolError):
+            m.decode_request(
+                msgspec.msgpack.encode(["change", 1, None, REQUEST_ID, 0, [fields, each]])
+            )
+
+
+@pytest.mark.parametrize("request_id", [b"", bytes(15), bytes(17), "x" * 16, None, 16, [0] * 16])
+def test_an_id_of_a_change_that_is_not_16_bytes_is_a_protocol_error(request_id: object) -> None:
+    for rest in ([0, []], [0, ["orders", None], "k", 1, None, None, False]):
+        tag = "change" if len(rest) == 2 else "rewind"
+        m.decode_request(msgspec.msgpack.encode([tag, 1, None, REQUEST_ID, *rest]))
+        with pytest.raises(ProtocolError):
+            m.decode_request(msgspec.msgpack.encode([tag, 1, None, request_id, *rest]))
 
 
 @pytest.mark.parametrize("number", [-1, 2**63, 2**64 - 1, 1.5, float("nan"), "1", True, [1]])

@@ -32,6 +32,7 @@ from assetstore.framing import FrameReader, frame
 GOLDEN = frames()
 REQUESTS = m.AnyRequest.__args__
 ANSWERS = m.AnyAnswer.__args__
+OPERATIONS = m.AnyOperation.__args__
 BY_TAG: dict[str, type[m.Message]] = {
     kind.__struct_config__.tag: kind for kind in (m.Hello, m.Welcome, *REQUESTS, *ANSWERS)
 }
@@ -115,8 +116,10 @@ def test_the_client_of_the_document_needs_the_standard_library_only() -> None:
 
     assert re.findall(r"^\s*(?:import|from) (\w+)", client, re.MULTILINE) == [
         "json",
+        "os",
         "socket",
         "struct",
+        "time",
     ]
 
 
@@ -132,7 +135,8 @@ def rows(heading: str) -> list[list[str]]:
 
 def names(cell: str) -> list[str]:
     """The names in "a (int), b (array of c, d): what they are"."""
-    listed = re.split("[:;]", re.sub(r"\([^()]*\)", "", cell))[0]
+    plain = re.sub(r"\]\([^()]*\)", "]", cell)  # without the targets of links
+    listed = re.split("[:;]", re.sub(r"\([^()]*\)", "", plain))[0]
     return [word for part in listed.split(",") if (word := part.strip()) not in ("", "none")]
 
 
@@ -143,6 +147,9 @@ def names(cell: str) -> list[str]:
         ("| welcome |", m.Welcome),
         ("Every request begins with", m.Request),
         ("**Entry**", m.WireEntry),
+        ("**Outcome**", m.Outcome),
+        ("**Event**", m.WireEvent),
+        ("**Difference**", m.Difference),
         ("**Asset info**", m.AssetInfo),
         ("**Trash info**", m.TrashInfo),
         ("| failed |", m.Failed),
@@ -180,10 +187,25 @@ def test_every_request_is_listed_with_its_fields_and_answers() -> None:
     }
 
 
+def test_every_operation_is_listed_with_its_fields() -> None:
+    listed = {tag.split("`")[1]: names(fields) for tag, fields, _ in rows("## Operations")}
+
+    assert listed == {kind.__struct_config__.tag: [*kind.__struct_fields__] for kind in OPERATIONS}
+
+
+def test_every_operation_has_a_golden_frame() -> None:
+    sent = [operation for each in GOLDEN if each.tag == "change" for operation in each.array[5]]
+
+    assert {operation[0] for operation in sent} == {
+        kind.__struct_config__.tag for kind in OPERATIONS
+    }
+
+
 def test_every_code_of_a_refusal_is_listed() -> None:
     listed = {row[0].strip("`") for row in rows("has changed nothing.**")}
 
-    assert listed == {*REFUSALS, "protocol_error"}
+    # The client makes errors of its own of these two, that are no refusals.
+    assert listed == {*REFUSALS, "forgotten", "protocol_error"}
 
 
 def test_the_limits_in_the_document_are_those_of_the_code() -> None:
@@ -197,4 +219,10 @@ def test_the_limits_in_the_document_are_those_of_the_code() -> None:
     assert f"`max_frame_bytes` + {ANSWER_ALLOWANCE_BYTES >> 20} MiB for a frame" in text
     assert f"at most {limits.MAX_PAGE_ITEMS:,} whatever the limit" in text
     assert f"array of references, at most {limits.MAX_RESOLVE_REFS})" in text
+    assert f"(array of [operation](#operations), at most {limits.MAX_OPERATIONS:,})" in text
+    assert f"asset reference, key; at most {limits.MAX_OPERATIONS:,})" in text
+    assert f"trash_ids (array of count, at most {limits.MAX_PURGE})" in text
+    assert f"More than {limits.MAX_REWIND_KEYS:,} keys that differ" in text
+    assert f"more than {limits.MAX_REWIND_BYTES >> 20} MiB of values" in text
+    assert f"up to wait_ms, at most {limits.MAX_WAIT_MS:,} whatever it says" in text
     assert f"ends early at about {limits.PAGE_BYTES >> 10} KiB" in text
