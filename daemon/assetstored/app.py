@@ -28,9 +28,11 @@ from typing import Any
 
 from assetstore.version import VERSION
 from assetstored import config as configuration
-from assetstored import datadir, log
+from assetstored import datadir, jobs, log
+from assetstored.changing import Changer
 from assetstored.commits import CommitQueue, WriterLost
 from assetstored.config import Config, ConfigInvalid
+from assetstored.feed import Feed
 from assetstored.listener import Listener, ListenRefused
 from assetstored.manifest_keeper import ManifestKeeper
 from assetstored.reader import Reader
@@ -39,6 +41,7 @@ from assetstored.server import Server, ServerLimits
 from assetstored.service import Service
 from assetstored.status import StatusReporter
 from assetstored.sweeper import Sweeper
+from assetstored.trimmer import Trimmer
 from assetstored.watcher import Watcher
 from assetstored.writer import run_writer
 
@@ -140,7 +143,7 @@ def _start(config: Config, data_dir: Path, listener: Listener) -> int:
             ours.close()
             # Clients must not wait at a socket that only the writer still holds.
             listener.socket.close()
-            status = run_writer(writers, data_dir)
+            status = run_writer(writers, data_dir, max_value_bytes=config.max_value_bytes)
         except Exception:
             _log.critical("the writer failed", exc_info=True)
         finally:
@@ -177,6 +180,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._reader: Reader | None = None
         self._server: Server | None = None
+        self._feed: Feed | None = None
         self._queue = CommitQueue(
             max_bytes=self._config.max_inflight_bytes,
             on_commit=self._committed,
@@ -224,13 +228,20 @@ class Daemon:
             keeper=keeper,
             sweeper=sweeper,
         )
-        service = Service(
+        self._feed = Feed(reader)
+        trimmer = Trimmer(
             reader,
             queue,
+            max_age_us=int(config.journal_max_age_s * 1_000_000),
+            max_bytes=config.journal_max_bytes,
+        )
+        service = Service(
+            reader,
+            Changer(reader, queue, sweeper, max_value_bytes=config.max_value_bytes),
+            self._feed,
             keeper,
             sweeper,
             report=reporter.report,
-            max_value_bytes=config.max_value_bytes,
             grace_us=int(config.grace_s * 1_000_000),
             spawn=self._spawn,
         )
@@ -258,6 +269,7 @@ class Daemon:
             accepting = await self._listen(server)
             self._spawn(self._follow(keeper, changed))
             self._spawn(sweeper.run())
+            self._spawn(trimmer.run())
             self._spawn(self._look_after())
             if self._notifier.watchdog_s:
                 self._spawn(self._feed_watchdog(self._notifier.watchdog_s))
@@ -317,9 +329,11 @@ class Daemon:
         _log.info("stopped")
         return os.EX_OK
 
-    def _committed(self, catalog_changed: bool) -> None:
+    def _committed(self, report: jobs.Committed) -> None:
         if self._reader is not None:
-            self._reader.refresh(catalog_changed=catalog_changed)
+            self._reader.refresh(catalog_changed=report.catalog_changed)
+        if self._feed is not None:
+            self._feed.committed(report.first, report.touched)
 
     def _fail(self, reason: str) -> None:
         """Nothing may be acknowledged any more; a restart finds out what is on disk."""

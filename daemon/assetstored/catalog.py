@@ -8,21 +8,20 @@ Rule: works in a transaction that it is given; never begins, commits or keeps on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from hashlib import blake2b
 
 from assetstore.entries import time_from_us
 from assetstore.errors import Damaged, InactiveAsset, InvalidRequest, UnknownAsset
 from assetstore.messages import AssetRef
-from assetstored.engine import AnyTransaction, Transaction
+from assetstored.overlay import Overlay
 from assetstored.tables import (
     CATALOG,
+    NAMES,
     CatalogRow,
-    Tables,
-    decode_row,
+    RowSource,
     id_key,
     read_row,
-    write_row,
+    seal_row,
 )
 
 #: How much of a name or uri stands in its index key.
@@ -34,23 +33,15 @@ _BY_NAME, _BY_URI, _BY_BOTH = b"n", b"u", b"b"
 class Catalog:
     """The catalog as one transaction sees it."""
 
-    def __init__(self, txn: AnyTransaction, tables: Tables) -> None:
-        self._txn = txn
-        self._tables = tables
+    def __init__(self, source: RowSource) -> None:
+        self._source = source
 
     def row(self, asset_id: int) -> CatalogRow:
         """The row of an asset that exists."""
-        row = read_row(self._txn, self._tables, CATALOG, id_key(asset_id), CatalogRow)
+        row = read_row(self._source, CATALOG, id_key(asset_id), CatalogRow)
         if row is None:
             raise Damaged(f"the catalog has no asset {asset_id}, which an index names")
         return row
-
-    def rows(self, after: int = 0) -> Iterator[tuple[int, CatalogRow]]:
-        """All assets ever known, in the order in which they became known, after an id."""
-        cursor = self._txn.cursor(db=self._tables.catalog)
-        if cursor.set_range(id_key(after + 1)):
-            for key, stored in cursor.iternext():
-                yield int.from_bytes(key, "big"), decode_row(CATALOG, key, stored, CatalogRow)
 
     def find(self, ref: AssetRef) -> tuple[int, CatalogRow] | None:
         """The asset that ref names, in whatever state, or None if there never was one."""
@@ -71,7 +62,7 @@ class Catalog:
         return found
 
     def _look_up(self, index_key: bytes, ref: AssetRef) -> tuple[int, CatalogRow] | None:
-        stored = self._txn.get(index_key, db=self._tables.names)
+        stored = self._source.get(NAMES, index_key)
         if stored is None:
             return None
         asset_id = int.from_bytes(stored, "big")
@@ -99,15 +90,16 @@ class Catalog:
 
 
 class CatalogWriter(Catalog):
-    """The catalog in the writer's transaction."""
+    """The catalog as the writer is about to leave it."""
 
-    def __init__(self, txn: Transaction, tables: Tables) -> None:
-        super().__init__(txn, tables)
-        self._write_txn = txn
+    def __init__(self, overlay: Overlay) -> None:
+        super().__init__(overlay)
+        self._overlay = overlay
 
     def write(self, asset_id: int, row: CatalogRow) -> None:
         """Store the row, without touching the indexes."""
-        write_row(self._write_txn, self._tables, CATALOG, id_key(asset_id), row)
+        key = id_key(asset_id)
+        self._overlay.put(CATALOG, key, seal_row(CATALOG, key, row))
 
     def index(self, asset_id: int, row: CatalogRow) -> None:
         """Let name, uri, and both lead to this asset from now on."""
@@ -116,7 +108,7 @@ class CatalogWriter(Catalog):
             _index_key(_BY_URI, row.uri),
             _index_key(_BY_BOTH, row.name, row.uri),
         ):
-            self._write_txn.put(index_key, id_key(asset_id), db=self._tables.names)
+            self._overlay.put(NAMES, index_key, id_key(asset_id))
 
 
 def check_active(row: CatalogRow) -> None:

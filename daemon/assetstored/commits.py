@@ -41,7 +41,7 @@ class WriterLost(AssetStoreError):
 class CommitQueue(asyncio.Protocol):
     """Sends jobs to the writer in batches and hands out their results after the commit.
 
-    ``on_commit(catalog_changed)`` is called before the results of a batch are handed out, so that
+    ``on_commit(report)`` is called before the results of a batch are handed out, so that
     whoever is told of a change reads it. ``on_lost(reason)`` is called once, when the writer is
     gone; what waits then is never answered: nobody knows.
     """
@@ -50,7 +50,7 @@ class CommitQueue(asyncio.Protocol):
         self,
         *,
         max_bytes: int,
-        on_commit: Callable[[bool], None],
+        on_commit: Callable[[jobs.Committed], None],
         on_lost: Callable[[str], None],
     ) -> None:
         self.max_bytes = max_bytes
@@ -111,8 +111,8 @@ class CommitQueue(asyncio.Protocol):
         self._wake()
         result = await future
         if result.code is not None:
-            raise refusal(result.code, result.message, result.value)
-        return result.value
+            raise refusal(result.code, result.message, result.decoded())
+        return result.decoded()
 
     async def ping(self) -> None:
         """Return when the writer has answered; it shows that the writer is not stuck."""
@@ -171,7 +171,7 @@ class CommitQueue(asyncio.Protocol):
             item = self._waiting.popleft()
             self._waiting_bytes -= item.size
             if item.deadline is not None and item.deadline < now:
-                item.done(jobs.Result(Busy.default_code, None, _TOO_LATE))
+                item.done(jobs.Result(Busy.default_code, message=_TOO_LATE))
                 continue
             batch.append(item)
             size += item.size
@@ -204,7 +204,7 @@ class CommitQueue(asyncio.Protocol):
         if batch:
             self.commits += 1
             self.committed_jobs += len(batch)
-            self._on_commit(report.catalog_changed)
+            self._on_commit(report)
         for item, result in zip(batch, report.results, strict=True):
             item.done(result)
         for future in pings:

@@ -38,6 +38,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     manifest: str = "/etc/assetstore/manifest.json"
     grace: str = "7d"
     sweep_interval: str = "60s"
+    journal_max_age: str = "30d"
+    journal_max_bytes: int = 1 << 30
     max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES
     max_deactivate_fraction: float = 0.5
     max_connections: int = 4_096
@@ -53,6 +55,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def sweep_interval_s(self) -> float:
         """Seconds between two sweeps."""
         return duration_s(self.sweep_interval)
+
+    @property
+    def journal_max_age_s(self) -> float:
+        """How long the journal remembers a change, in seconds."""
+        return duration_s(self.journal_max_age)
 
 
 def load(path: Path | None, flags: dict[str, str]) -> Config:
@@ -97,7 +104,7 @@ def duration_s(text: str) -> float:
 
 
 def _check(config: Config, origin: str) -> None:
-    for key in ("grace", "sweep_interval"):
+    for key in ("grace", "sweep_interval", "journal_max_age"):
         try:
             duration_s(getattr(config, key))
         except ValueError as exc:
@@ -105,6 +112,8 @@ def _check(config: Config, origin: str) -> None:
     for key, low, high in (
         ("sweep_interval_s", 0.05, 86_400.0),
         ("grace_s", 0.0, 10 * 366 * 86_400.0),
+        ("journal_max_age_s", 0.0, 10 * 366 * 86_400.0),
+        ("journal_max_bytes", 1 << 20, 1 << 40),
         ("max_value_bytes", 1, 256 << 20),
         ("max_deactivate_fraction", 0.0, 1.0),
         ("max_connections", 1, 1_000_000),

@@ -1,46 +1,131 @@
 """What the serving process asks of the writer process, and what comes back.
 
 A batch is a list of jobs in one frame; the writer makes it one transaction and answers with one
-result a job. The names of assets are resolved before: a job carries ids, which are never reused.
+result a job. The names of assets are resolved before: an operation carries ids, which are never reused.
 
 Rule: Structs and codecs only.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from assetstore.messages import Order
 from assetstored.changes import Slice
 
+#: None, encoded.
+NOTHING: Final = msgspec.Raw(b"\xc0")
 
-class Job(msgspec.Struct, frozen=True, array_like=True):
-    """One request's change. All of it happens, or nothing."""
+
+class Operation(msgspec.Struct, frozen=True, array_like=True):
+    """As the operations of messages.py, with ids in place of names."""
 
 
-class Put(Job, frozen=True, tag="put"):
-    """Result: the revision. ``writer`` is an encoded RecordedWriter."""
+class SetKey(Operation, frozen=True, tag="set"):
+    """``kind``: what the journal calls it, for a rewind sets too."""
 
     asset_id: int
     key: str
     value: bytes
-    writer: msgspec.Raw
+    if_revision: int | None
+    kind: str = "set"
 
 
-class Remove(Job, frozen=True, tag="remove"):
-    """Result: whether the key was there."""
-
+class DeleteKey(Operation, frozen=True, tag="delete"):
     asset_id: int
     key: str
-    writer: msgspec.Raw
+    if_revision: int | None
+    kind: str = "delete"
 
 
-class Empty(Job, frozen=True, tag="empty"):
-    """Clear a store. Result: how many entries went to the trash."""
+class ClearStore(Operation, frozen=True, tag="clear"):
+    asset_id: int
+
+
+class AdvanceKey(Operation, frozen=True, tag="advance"):
+    asset_id: int
+    key: str
+    value: bytes
+    order: Order
+
+
+class IncrementKey(Operation, frozen=True, tag="increment"):
+    asset_id: int
+    key: str
+    by: bytes
+    default: bytes
+
+
+class MergeKey(Operation, frozen=True, tag="merge"):
+    asset_id: int
+    key: str
+    patch: bytes
+    remove: list[list[str]]
+    how: Literal["replace", "max"]
+    order: Order
+
+
+class CheckKey(Operation, frozen=True, tag="check"):
+    asset_id: int
+    key: str
+    if_revision: int
+
+
+class CheckUnchanged(Operation, frozen=True, tag="check_unchanged"):
+    """Refused as a conflict if anything of the asset was changed after that revision."""
 
     asset_id: int
+    since: int
+
+
+class RestoreStore(Operation, frozen=True, tag="restore"):
+    trash_id: int
+
+
+class MoveStore(Operation, frozen=True, tag="move"):
+    source_id: int
+    target_id: int
+    replace: bool
+
+
+class PurgeStores(Operation, frozen=True, tag="purge"):
+    trash_ids: list[int]
+
+
+AnyOperation: TypeAlias = (
+    SetKey
+    | DeleteKey
+    | ClearStore
+    | AdvanceKey
+    | IncrementKey
+    | MergeKey
+    | CheckKey
+    | CheckUnchanged
+    | RestoreStore
+    | MoveStore
+    | PurgeStores
+)
+
+
+class Job(msgspec.Struct, frozen=True, array_like=True):
+    """What is done within one transaction. All of it happens, or nothing."""
+
+
+class Change(Job, frozen=True, tag="change"):
+    """A client's operations, in their order: all of them, or none.
+
+    Result: an Outcome (messages.py) for each. ``writer`` is an encoded RecordedWriter.
+    ``sent_at``: of a repeat, when it was sent first, on the monotonic clock. ``size``: about how
+    many bytes it writes.
+    """
+
+    operations: list[AnyOperation]
     writer: msgspec.Raw
+    request: bytes
+    sent_at: float | None
+    size: int
 
 
 class ApplySlice(Job, frozen=True, tag="apply_slice"):
@@ -54,20 +139,7 @@ class FinishManifest(Job, frozen=True, tag="finish_manifest"):
 
     digest: str
     path: str
-
-
-class Restore(Job, frozen=True, tag="restore"):
-    """Result: (name, uri, entries that are back)."""
-
-    trash_id: int
-
-
-class Relink(Job, frozen=True, tag="relink"):
-    """Give the store of one asset to another. Result: how many entries moved."""
-
-    source_id: int
-    target_id: int
-    replace: bool
+    writer: msgspec.Raw | None
 
 
 class Condemn(Job, frozen=True, tag="condemn"):
@@ -85,9 +157,20 @@ class DropSlice(Job, frozen=True, tag="drop_slice"):
     trash_id: int
 
 
-AnyJob: TypeAlias = (
-    Put | Remove | Empty | ApplySlice | FinishManifest | Restore | Relink | Condemn | DropSlice
-)
+class TrimSlice(Job, frozen=True, tag="trim_slice"):
+    """Look at a few milliseconds' worth of the journal, and forget what need not be kept.
+
+    Of the rows after the revision ``after``: those from before ``older_than``, and any until
+    ``excess_bytes`` are gone. Result: after which to go on, or None where nothing more is due; and
+    how many bytes were forgotten.
+    """
+
+    after: int
+    older_than: int
+    excess_bytes: int
+
+
+AnyJob: TypeAlias = Change | ApplySlice | FinishManifest | Condemn | DropSlice | TrimSlice
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
@@ -97,11 +180,18 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):
-    """``code`` is None where the job was done, else it was refused and changed nothing."""
+    """``code`` is None where the job was done, else it was refused and changed nothing.
+
+    ``value`` is encoded: of a refusal it is the detail.
+    """
 
     code: str | None
-    value: Any = None
+    value: msgspec.Raw = NOTHING
     message: str = ""
+
+    def decoded(self) -> Any:
+        """The value, as plain lists, maps and numbers."""
+        return msgspec.msgpack.decode(self.value)
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
@@ -117,10 +207,15 @@ class Refusing(msgspec.Struct, frozen=True, array_like=True, tag="refusing"):
 
 
 class Committed(msgspec.Struct, frozen=True, array_like=True, tag="committed"):
-    """A batch is on disk. ``catalog_changed``: what was resolved before may be wrong now."""
+    """A batch is on disk. ``catalog_changed``: what was resolved before may be wrong now.
+
+    ``touched``: the assets that were changed, from the revision ``first`` on.
+    """
 
     results: list[Result]
     catalog_changed: bool
+    first: int
+    touched: set[int]
 
 
 class Broken(msgspec.Struct, frozen=True, array_like=True, tag="broken"):

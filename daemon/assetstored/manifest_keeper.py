@@ -13,6 +13,8 @@ import asyncio
 import logging
 from typing import Any, Literal
 
+import msgspec
+
 from assetstore.errors import Conflict, InvalidRequest, Refused
 from assetstored import jobs
 from assetstored.changes import Verdict
@@ -71,19 +73,25 @@ class ManifestKeeper:
     async def _check_in_turn(self) -> None:
         async with self._lock:
             self._next = None
-            await self._check(None)
+            await self._check()
 
-    async def accept(self, digest: str) -> None:
-        """Apply the manifest that is held. Raises Refused if there is none with this digest."""
+    async def accept(self, digest: str, writer: msgspec.Raw) -> None:
+        """Apply the manifest that is held. Raises Refused if there is none with this digest.
+
+        The journal says that writer accepted it. Accepted twice is accepted: a repeat may ask.
+        """
         async with self._lock:
             if self._held is None:
+                accepted = self._reader.accepted_manifest()
+                if accepted is not None and accepted.digest == digest:
+                    return
                 raise InvalidRequest("no manifest is held; there is nothing to accept")
             if self._held.digest != digest:
                 raise Conflict(
                     f"the manifest that is held has digest {self._held.digest}, not {digest}; "
                     "look at it again"
                 )
-            await self._check(digest)
+            await self._check(digest, writer)
             accepted = self._reader.accepted_manifest()
             if self.state != "accepted" or accepted is None or accepted.digest != digest:
                 raise Conflict(
@@ -115,7 +123,7 @@ class ManifestKeeper:
             },
         }
 
-    async def _check(self, confirmed: str | None) -> None:
+    async def _check(self, confirmed: str | None = None, writer: msgspec.Raw | None = None) -> None:
         try:
             proposal = await propose(
                 self._data_dir,
@@ -126,7 +134,7 @@ class ManifestKeeper:
             with proposal:
                 verdict = proposal.verdict
                 if verdict.state in ("accepted", "unchanged"):
-                    await self._apply(proposal)
+                    await self._apply(proposal, writer)
                     return
         except ProposalFailed as exc:
             self._keep_last("unreadable", str(exc))
@@ -137,18 +145,18 @@ class ManifestKeeper:
         self._held = verdict if verdict.state == "held" else None
         self._keep_last(verdict.state, verdict.reason)
 
-    async def _apply(self, proposal: Proposal) -> None:
+    async def _apply(self, proposal: Proposal, writer: msgspec.Raw | None) -> None:
         for part in proposal.slices():
             self.state, self.reason = "applying", None
             await self._queue.do(jobs.ApplySlice(part))
-        await self._finish(proposal.verdict)
+        await self._finish(proposal.verdict, writer)
 
-    async def _finish(self, verdict: Verdict) -> None:
+    async def _finish(self, verdict: Verdict, writer: msgspec.Raw | None) -> None:
         self._held = None
         accepted = self._reader.accepted_manifest()
         assert verdict.digest is not None
         if accepted is None or (accepted.digest, accepted.path) != (verdict.digest, self._path):
-            await self._queue.do(jobs.FinishManifest(verdict.digest, self._path))
+            await self._queue.do(jobs.FinishManifest(verdict.digest, self._path, writer))
         self.state, self.reason = "accepted", None
         if verdict.state == "accepted" or self._logged:
             _log.info(

@@ -10,25 +10,31 @@ Rule: nothing here writes, and nothing waits.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
-from assetstore.errors import Damaged
 from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES
 from assetstore.messages import AssetInfo, AssetRef, TrashInfo
 from assetstored import engine, keys, records
 from assetstored.catalog import Catalog
 from assetstored.tables import (
+    CATALOG,
+    DELETED,
+    JOURNAL,
     META,
     TRASH,
     AcceptedManifest,
     CatalogRow,
     Counters,
+    DeletedRow,
+    JournalRow,
+    Snapshot,
     Tables,
     TrashRow,
     decode_row,
+    deleted_key,
     id_key,
     read_row,
     store_name,
@@ -98,7 +104,7 @@ class Reader:
         rows: list[tuple[int, CatalogRow]] = []
         size = 0
         next_after = None
-        for asset_id, row in self._catalog().rows(after):
+        for asset_id, row in self._catalog_rows(after):
             if len(rows) >= min(limit, MAX_PAGE_ITEMS) or size > PAGE_BYTES:
                 next_after = rows[-1][0]
                 break
@@ -119,25 +125,36 @@ class Reader:
 
     def active_assets(self) -> Iterator[tuple[str, str, str | None]]:
         """Name, uri and group of every active asset."""
-        for _, row in self._catalog().rows():
+        for _, row in self._catalog_rows():
             if row.state == "active":
                 yield row.name, row.uri, row.group
+
+    def _catalog_rows(self, after: int = 0) -> Iterator[tuple[int, CatalogRow]]:
+        """All assets ever known, in the order in which they became known, after an id."""
+        with self._txn_now().cursor(db=self._tables[CATALOG]) as cursor:
+            if cursor.set_range(id_key(after + 1)):
+                for key, stored in cursor.iternext():
+                    yield int.from_bytes(key, "big"), decode_row(CATALOG, key, stored, CatalogRow)
 
     # --- entries
 
     def get(self, ref: AssetRef, key: str) -> msgspec.Raw | None:
         """The WireEntry under key, encoded, or None. Raises Damaged."""
-        store_id = self.resolve(ref).store_id
-        if not store_id:
-            return None
+        resolved = self.resolve(ref)
+        record = self.record(resolved.store_id, resolved.name, key) if resolved.store_id else None
+        return None if record is None else records.wire_entry(record)
+
+    def record(self, store_id: int, asset: str, key: str) -> bytes | None:
+        """The sound record of a key of a store, or None. The asset's name is for Damaged."""
         stored_key = keys.stored_key(key)
         store = self._store(store_id)
         found = self._txn_now().get(stored_key, db=store)
         if found is None:
             return None
         record = bytes(found)
-        self._check(ref, store_id, stored_key, record, key)
-        return records.wire_entry(record)
+        if not records.is_sound(store_id, stored_key, record):
+            raise records.damaged_entry(asset, key)
+        return record
 
     def keys(
         self, ref: AssetRef, prefix: str, after: str | None, limit: int
@@ -165,7 +182,8 @@ class Reader:
             if len(page) >= limit or size > PAGE_BYTES:
                 return page, True
             text = key.decode()
-            self._check(ref, store_id, stored_key, record, text)
+            if not records.is_sound(store_id, stored_key, record):
+                raise records.damaged_entry(self.resolve(ref).name, text)
             page.append((text, records.wire_entry(record)))
             size += len(key) + len(record)
         return page, False
@@ -230,7 +248,9 @@ class Reader:
                 except (msgspec.MsgspecError, UnicodeError):
                     is_sound = False
                 if not is_sound:
-                    raise self._damaged(ref, stored_key[:40].decode(errors="ignore") + "...")
+                    name = self.resolve(ref).name
+                    beginning_of_key = stored_key[:40].decode(errors="ignore") + "..."
+                    raise records.damaged_entry(name, beginning_of_key)
                 found.append((key.encode(), digest))
                 more = cursor.next()
         return found
@@ -263,18 +283,18 @@ class Reader:
 
     def trash_rows(self, after: int = 0) -> Iterator[tuple[int, TrashRow]]:
         """All rows of the trash after an id, those that are being dropped included."""
-        with self._txn_now().cursor(db=self._tables.trash) as cursor:
+        with self._txn_now().cursor(db=self._tables[TRASH]) as cursor:
             if cursor.set_range(id_key(after + 1)):
                 for key, stored in cursor.iternext():
                     yield int.from_bytes(key, "big"), decode_row(TRASH, key, stored, TrashRow)
 
     def counters(self) -> Counters:
         """The revision of the snapshot, and how much was ever given out."""
-        return read_row(self._txn_now(), self._tables, META, b"counters", Counters) or Counters()
+        return read_row(self.snapshot(), META, b"counters", Counters) or Counters()
 
     def accepted_manifest(self) -> AcceptedManifest | None:
         """The manifest that the catalog shows, or None before the first."""
-        return read_row(self._txn_now(), self._tables, META, b"manifest", AcceptedManifest)
+        return read_row(self.snapshot(), META, b"manifest", AcceptedManifest)
 
     def sizes(self) -> dict[str, int]:
         """Bytes: of the pages in use or free within the file, and of the map; and counts."""
@@ -283,11 +303,99 @@ class Reader:
         return {
             "used_bytes": (info["last_pgno"] + 1) * self._env.stat()["psize"],
             "map_bytes": info["map_size"],
-            "assets_known": txn.stat(self._tables.catalog)["entries"],
-            "trash_stores": txn.stat(self._tables.trash)["entries"],
+            "assets_known": txn.stat(self._tables[CATALOG])["entries"],
+            "trash_stores": txn.stat(self._tables[TRASH])["entries"],
+            "journal_events": txn.stat(self._tables[JOURNAL])["entries"],
+            "journal_bytes": self.journal_bytes(),
         }
 
+    def journal_bytes(self) -> int:
+        """How much of the data file the journal takes."""
+        stat = self._txn_now().stat(self._tables[JOURNAL])
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return pages * stat["psize"]
+
+    # --- the journal, and stores of whatever state
+
+    def journal_row(self, revision: int) -> JournalRow | None:
+        """The change of this revision, or None if the journal does not hold it."""
+        return read_row(self.snapshot(), JOURNAL, id_key(revision), JournalRow)
+
+    def journal_rows(self, first: int) -> Iterator[tuple[int, JournalRow]]:
+        """The changes from a revision on."""
+        with self._txn_now().cursor(db=self._tables[JOURNAL]) as cursor:
+            if cursor.set_range(id_key(first)):
+                yield from _decoded(cursor.iternext())
+
+    def journal_rows_before(self, revision: int) -> Iterator[tuple[int, JournalRow]]:
+        """The changes before a revision, the newest first."""
+        with self._txn_now().cursor(db=self._tables[JOURNAL]) as cursor:
+            found = cursor.set_range(id_key(revision))
+            if cursor.prev() if found else cursor.last():
+                yield from _decoded(cursor.iterprev())
+
+    def row_of(self, asset_id: int) -> CatalogRow:
+        """The row of an asset by its id."""
+        return self._catalog().row(asset_id)
+
+    def has_store(self, store_id: int) -> bool:
+        """Whether a store is there, be it in use or in the trash."""
+        try:
+            self._store(store_id)
+        except engine.NotFoundError:
+            return False
+        return True
+
+    def deleted_head(self, store_id: int, key: str) -> records.Head | None:
+        """Where a key stands that was deleted, as far as the journal reaches."""
+        where = deleted_key(store_id, keys.stored_key(key))
+        row = read_row(self.snapshot(), DELETED, where, DeletedRow)
+        return None if row is None else records.Head(row.revision, row.sequence)
+
+    def keys_changed_after(
+        self, store_id: int, revision: int, after: bytes, limit: int
+    ) -> tuple[list[str], bytes | None]:
+        """Of the next keys of a store, in stored order, those that were changed after a revision;
+        and where to go on looking, or None at the end. At most limit are looked at."""
+        found: list[str] = []
+        with self._txn_now().cursor(db=self._store(store_id)) as cursor:
+            more = cursor.set_range(after)
+            for _ in range(limit):
+                if not more:
+                    return found, None
+                stored_key, value = bytes(cursor.key()), cursor.value()
+                if len(value) < records.LEAST_BYTES:
+                    raise records.damaged_entry("of store %d" % store_id, repr(stored_key[:40]))
+                if records.head_of(value).revision > revision:
+                    is_long = keys.is_digest(stored_key)
+                    found.append(
+                        records.long_key_in_place(value) if is_long else stored_key.decode()
+                    )
+                more = cursor.next()
+            return found, bytes(cursor.key()) if more else None
+
+    def deleted_after(
+        self, store_id: int, revision: int, after: bytes, limit: int
+    ) -> tuple[list[int], bytes | None]:
+        """As keys_changed_after, of deleted keys: the revisions of their deletion."""
+        found: list[int] = []
+        beginning = id_key(store_id)
+        with self._txn_now().cursor(db=self._tables[DELETED]) as cursor:
+            more = cursor.set_range(max(after, beginning))
+            for _ in range(limit):
+                if not (more and bytes(cursor.key()).startswith(beginning)):
+                    return found, None
+                row = decode_row(DELETED, cursor.key(), cursor.value(), DeletedRow)
+                if row.revision > revision:
+                    found.append(row.revision)
+                more = cursor.next()
+            return found, bytes(cursor.key()) if more else None
+
     # --- the snapshot
+
+    def snapshot(self) -> Snapshot:
+        """The tables as they are now."""
+        return Snapshot(self._txn_now(), self._tables)
 
     def _txn_now(self) -> engine.ReadTransaction:
         if self._txn is None:
@@ -297,7 +405,7 @@ class Reader:
         return self._txn
 
     def _catalog(self) -> Catalog:
-        return Catalog(self._txn_now(), self._tables)
+        return Catalog(self.snapshot())
 
     def _store(self, store_id: int) -> engine.Database:
         handle = self._stores.get(store_id)
@@ -316,18 +424,6 @@ class Reader:
         store = self._store(store_id)
         return self._txn_now().stat(store)["entries"]
 
-    def _check(
-        self, ref: AssetRef, store_id: int, stored_key: bytes, record: bytes, key: str
-    ) -> None:
-        if not records.is_sound(store_id, stored_key, record):
-            raise self._damaged(ref, key)
-
-    def _damaged(self, ref: AssetRef, key: str) -> Damaged:
-        return Damaged(
-            f"the record of key {key!r} of asset {self.resolve(ref).name!r} fails its "
-            "checksum; it is not served. Write it anew, or restore a backup"
-        )
-
 
 def _until_digests(cursor: engine.ReadCursor) -> Iterator[tuple[bytes, bytes]]:
     """The keys from the cursor on that have its head and are no digests: key and stored key."""
@@ -336,6 +432,13 @@ def _until_digests(cursor: engine.ReadCursor) -> Iterator[tuple[bytes, bytes]]:
     while more and (key := bytes(cursor.key())).startswith(head) and not keys.is_digest(key):
         yield key, key
         more = cursor.next()
+
+
+def _decoded(
+    rows: Iterable[tuple[memoryview, memoryview]],
+) -> Iterator[tuple[int, JournalRow]]:
+    for key, stored in rows:
+        yield int.from_bytes(key, "big"), decode_row(JOURNAL, key, stored, JournalRow)
 
 
 def active_assets(data_dir: str) -> Iterator[tuple[str, str, str | None]]:

@@ -2,12 +2,13 @@
 
 An entry is a msgpack array:
 
-    [crc32, revision, updated_at, writer, value]        value: JSON text
-    [crc32, revision, updated_at, writer, value, key]   where the key does not fit into LMDB's
+    [crc32, sequence, revision, updated_at, writer, value]        value: JSON text
+    [crc32, sequence, revision, updated_at, writer, value, key]   where the key does not fit LMDB's
 
-The checksum is always five bytes long, so what follows it can be handed to a client as it is.
-It covers the id of the store and the stored key too: a page that ends up in the wrong place
-fails as a flipped bit does. LMDB checks neither.
+The first three have a fixed width, so that they are read without decoding the rest, and what
+follows the sequence can be handed to a client as it is. ``sequence`` counts the changes of the
+key: the journal keeps the last ten. The checksum covers the id of the store and the stored key
+too: a page that ends up in the wrong place fails as a flipped bit does. LMDB checks neither.
 
 A row of a table is four bytes of checksum over table, key and payload, then the payload.
 
@@ -16,7 +17,8 @@ Rule: bytes and values only; no transaction here.
 
 from __future__ import annotations
 
-from typing import TypeVar
+import struct
+from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -28,22 +30,37 @@ from assetstore.messages import WireEntry
 T = TypeVar("T")
 
 _encode = msgspec.msgpack.Encoder().encode
-_short_decoder = msgspec.msgpack.Decoder(tuple[int, int, int, RecordedWriter, bytes])
-_long_decoder = msgspec.msgpack.Decoder(tuple[int, int, int, RecordedWriter, bytes, str])
+_short_decoder = msgspec.msgpack.Decoder(tuple[int, int, int, int, RecordedWriter, bytes])
+_long_decoder = msgspec.msgpack.Decoder(tuple[int, int, int, int, RecordedWriter, bytes, str])
 
-_in_place_decoder = msgspec.msgpack.Decoder(tuple[int, int, int, msgspec.Raw, msgspec.Raw, str])
+_in_place_decoder = msgspec.msgpack.Decoder(
+    tuple[int, int, int, int, msgspec.Raw, msgspec.Raw, str]
+)
 
-_SHORT_HEAD = b"\x95\xce"  # array of 5, then uint32
-_LONG_HEAD = b"\x96\xce"  # array of 6, then uint32
+_SHORT_HEAD = b"\x96\xce"  # array of 6, then uint32
+_LONG_HEAD = b"\x97\xce"  # array of 7, then uint32
 _BODY_AT = 6
+_WIRE_AT = 15
+
+#: No record is shorter: the numbers at its beginning, and a byte for each other part.
+LEAST_BYTES = 27
 _WIRE_HEAD = b"\x94"  # array of 4: WireEntry
+_NUMBERS = struct.Struct(">BQBQ")
+_UINT64 = 0xCF
+
+
+class Head(NamedTuple):
+    """Where a key stands: the revision of its last change, and how many changes it has had."""
+
+    revision: int
+    sequence: int
 
 
 def encode_entry(
     store_id: int,
     stored_key: bytes,
+    head: Head,
     *,
-    revision: int,
     updated_at: int,
     writer: RecordedWriter | msgspec.Raw,
     value: bytes,
@@ -51,10 +68,11 @@ def encode_entry(
 ) -> bytes:
     """The record of an entry. ``long_key`` is the whole key where stored_key holds a digest."""
     if long_key is None:
-        head, body = _SHORT_HEAD, _encode((revision, updated_at, writer, value))[1:]
+        array, rest = _SHORT_HEAD, _encode((updated_at, writer, value))
     else:
-        head, body = _LONG_HEAD, _encode((revision, updated_at, writer, value, long_key))[1:]
-    return head + _entry_crc(store_id, stored_key, body).to_bytes(4, "big") + body
+        array, rest = _LONG_HEAD, _encode((updated_at, writer, value, long_key))
+    body = _NUMBERS.pack(_UINT64, head.sequence, _UINT64, head.revision) + rest[1:]
+    return array + _entry_crc(store_id, stored_key, body).to_bytes(4, "big") + body
 
 
 def is_sound(store_id: int, stored_key: bytes, record: bytes) -> bool:
@@ -64,29 +82,42 @@ def is_sound(store_id: int, stored_key: bytes, record: bytes) -> bool:
     ).to_bytes(4, "big")
 
 
+def head_of(record: bytes | memoryview) -> Head:
+    """Where the key of a sound record stands."""
+    _, sequence, _, revision = _NUMBERS.unpack_from(record, _BODY_AT)
+    return Head(revision, sequence)
+
+
 def wire_entry(record: bytes) -> msgspec.Raw:
     """The WireEntry in a sound record, still encoded."""
     if record[:2] == _SHORT_HEAD:
-        return msgspec.Raw(_WIRE_HEAD + record[_BODY_AT:])
-    _, revision, updated_at, writer, value, _ = _long_decoder.decode(record)
-    return msgspec.Raw(_encode(WireEntry(revision, updated_at, writer, value)))
+        return msgspec.Raw(_WIRE_HEAD + record[_WIRE_AT:])
+    return msgspec.Raw(_encode(decode_entry(record)))
 
 
 def long_key(record: bytes) -> str | None:
     """The whole key within a sound record, or None if the stored key is the whole key."""
-    return _long_decoder.decode(record)[5] if record[:2] == _LONG_HEAD else None
+    return _long_decoder.decode(record)[6] if record[:2] == _LONG_HEAD else None
 
 
 def long_key_in_place(record: memoryview) -> str:
     """As long_key, without copying or checking the rest of the record."""
-    return _in_place_decoder.decode(record)[5]
+    return _in_place_decoder.decode(record)[6]
 
 
 def decode_entry(record: bytes) -> WireEntry:
     """The entry in a sound record."""
     decoder = _short_decoder if record[:2] == _SHORT_HEAD else _long_decoder
-    _, revision, updated_at, writer, value, *_ = decoder.decode(record)
+    _, _, revision, updated_at, writer, value, *_ = decoder.decode(record)
     return WireEntry(revision, updated_at, writer, value)
+
+
+def damaged_entry(asset: str, key: str) -> Damaged:
+    """What is said of a record that is not sound."""
+    return Damaged(
+        f"the record of key {key!r} of asset {asset!r} fails its "
+        "checksum; it is not served. Write it anew, or restore a backup"
+    )
 
 
 def seal(table: bytes, key: bytes, row: object) -> bytes:

@@ -17,8 +17,10 @@ from assetstore.errors import InvalidRequest, ProtocolError
 from assetstore.framing import HEADER_BYTES, FrameReader, frame
 from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_HELLO_BYTES
 from assetstore.version import VERSION
+from assetstored.changing import Caller
+from assetstored.feed import Waiting
 from assetstored.peers import peer_of, recorded
-from assetstored.service import Caller, Service
+from assetstored.service import Service
 
 _log = logging.getLogger("assetstored.server")
 
@@ -146,6 +148,8 @@ class Connection(asyncio.Protocol):
         self._caller: Caller | None = None
         self._in_hand = 0
         self._in_hand_bytes = 0
+        #: Those in hand that wait for events, and not for us.
+        self.waiting: set[Waiting] = set()
         self._reserved = 0
         self._waits_for_room = False
         self._scheduled = False
@@ -178,6 +182,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self._server.connections.discard(self)
+        for waiting in list(self.waiting):
+            waiting.cancel()
         self._release()
         if self._server.stopping and not self._server.connections:
             self._server.all_gone.set()
@@ -219,6 +225,8 @@ class Connection(asyncio.Protocol):
 
     def stop(self) -> None:
         """Answer what is in hand, take nothing more, say so, and close."""
+        for waiting in list(self.waiting):
+            waiting.finish()
         self._closing = True
         self._pace()
         if not self._in_hand:
@@ -282,7 +290,7 @@ class Connection(asyncio.Protocol):
     def _is_full(self) -> bool:
         """Whether the peer has to wait until something in hand is done, or is read."""
         return (
-            self._in_hand >= _PIPELINE
+            self._in_hand - len(self.waiting) >= _PIPELINE
             or self._in_hand_bytes >= _PIPELINE_BYTES
             or self.slow_since is not None
         )
@@ -318,7 +326,7 @@ class Connection(asyncio.Protocol):
         if len(payload) > _SMALL_FRAME_BYTES:
             self._in_hand_bytes += len(payload)
             answer = partial(self._answer, size=len(payload))
-        self._server.service.handle(request, self._caller, answer)
+        self._server.service.handle(request, self._caller, self, answer)
 
     def _greet(self, hello: m.Hello) -> None:
         if hello.version != m.PROTOCOL_VERSION:

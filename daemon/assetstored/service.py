@@ -8,49 +8,42 @@ Rule: no bytes and no sockets here; server.py has those.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from assetstore import messages as m
 from assetstore.errors import (
     AssetStoreError,
-    Busy,
     Damaged,
-    Forbidden,
     InvalidRequest,
     Refused,
     ServerFault,
 )
 from assetstore.limits import (
+    MAX_PAGE_ITEMS,
     MAX_RESOLVE_REFS,
+    PAGE_BYTES,
     check_key,
-    check_name,
     check_prefix,
-    check_uri,
-    check_value_size,
 )
-from assetstore.values import check_json
-from assetstored import jobs
-from assetstored.commits import CommitQueue
+from assetstored import history, jobs
+from assetstored.changing import Caller, Changer, check_admin, checked
+from assetstored.feed import Desk, Feed, Wanted
 from assetstored.manifest_keeper import ManifestKeeper
-from assetstored.peers import Peer
 from assetstored.reader import Reader
+from assetstored.rewinding import Rewinder, in_turns
 from assetstored.sweeper import Sweeper
 
 _log = logging.getLogger("assetstored.service")
 
-#: To check the JSON of a longer value can take milliseconds, during which nobody else is served.
-_LARGE_VALUE_BYTES = 32 * 1024
-
 #: Damage that is remembered for status; beyond it the store is to be restored anyway.
 _DAMAGES = 100
+
+#: What one answer to get_many may hold; clients take frames of this much more than a request.
+_MANY_BYTES = 15 << 20
 
 Answer = Callable[[object], None]
 
@@ -68,11 +61,23 @@ class ItemPageRaw(m.Answer, frozen=True, tag="item_page"):
     more: bool
 
 
-class Caller(NamedTuple):
-    """Who asks: by the kernel's word, and as stored with what they write."""
+class FoundManyRaw(m.Answer, frozen=True, tag="found_many"):
+    """messages.FoundMany with entries that are encoded already."""
 
-    peer: Peer
-    writer: msgspec.Raw
+    entries: list[msgspec.Raw | None]
+
+
+class ChangedRaw(m.Answer, frozen=True, tag="changed"):
+    """messages.Changed with outcomes that are encoded already."""
+
+    outcomes: msgspec.Raw
+
+
+class EventPageRaw(m.Answer, frozen=True, tag="event_page"):
+    """messages.EventPage with the fields of events."""
+
+    events: list[tuple[object, ...]]
+    next: int | None
 
 
 class Service:
@@ -81,65 +86,78 @@ class Service:
     def __init__(
         self,
         reader: Reader,
-        queue: CommitQueue,
+        changer: Changer,
+        feed: Feed,
         keeper: ManifestKeeper,
         sweeper: Sweeper,
         *,
         report: Callable[[], dict[str, Any]],
-        max_value_bytes: int,
         grace_us: int,
         spawn: Callable[[Awaitable[None]], None],
     ) -> None:
         self._reader = reader
-        self._queue = queue
+        self._changer = changer
+        self._feed = feed
+        self._rewinder = Rewinder(reader, changer)
         self._keeper = keeper
         self._sweeper = sweeper
         self._report = report
-        self._max_value_bytes = max_value_bytes
         self._grace_us = grace_us
         self._spawn = spawn
-        # Threads start with the first job, so none exists when the daemon forks.
-        self._aside = ThreadPoolExecutor(1, "large-values")
-        self._aside_bytes = 0
         self.requests = 0
         self.damaged: list[str] = []
 
-    def handle(self, request: m.AnyRequest, caller: Caller, answer: Answer) -> None:
-        """Answer the request, now or when its change is on disk. Never raises."""
+    def handle(self, request: m.AnyRequest, caller: Caller, desk: Desk, answer: Answer) -> None:
+        """Answer the request, now or when its change is on disk. Never raises.
+
+        A request for events waits at the desk.
+        """
         self.requests += 1
         try:
-            self._handle(request, caller, answer)
+            self._handle(request, caller, desk, answer)
         except Exception as exc:
             answer(self._failed(request, exc))
 
-    def _handle(self, request: m.AnyRequest, caller: Caller, answer: Answer) -> None:
+    def _handle(self, request: m.AnyRequest, caller: Caller, desk: Desk, answer: Answer) -> None:
         reader = self._reader
         match request:
             case m.Get(id, _, asset, key):
-                entry = reader.get(_checked(asset), check_key(key))
+                entry = reader.get(checked(asset), check_key(key))
                 answer(m.Absent(id) if entry is None else FoundRaw(id, entry))
-            case m.Set(id, _, _, _, value):
-                check_value_size(len(value), self._max_value_bytes)
-                if len(value) > _LARGE_VALUE_BYTES:
-                    self._later(request, answer, self._check_aside(request, caller, answer))
+            case m.Change():
+                if self._changer.is_large(request):
+                    self._later(request, answer, self._change_aside(request, caller, answer))
                 else:
-                    check_json(value)
-                    self._set(request, caller, answer)
-            case m.Delete(id, _, asset, key):
-                asset_id = reader.resolve(_checked(asset)).asset_id
-                job_ = jobs.Remove(asset_id, check_key(key), caller.writer)
-                self._change(request, answer, job_, m.Deleted)
-            case m.Clear(id, _, asset):
-                asset_id = reader.resolve(_checked(asset)).asset_id
-                self._change(request, answer, jobs.Empty(asset_id, caller.writer), m.Cleared)
+                    self._changer.check(request)
+                    self._change(request, caller, answer)
+            case m.GetMany(id, _, keys):
+                answer(FoundManyRaw(id, self._get_many(keys)))
+            case m.Events(id, _, asset, prefix, since, limit, wait_ms):
+                self._feed.ask(
+                    self._wanted(asset, prefix),
+                    since,
+                    limit,
+                    wait_ms,
+                    desk,
+                    lambda page: answer(EventPageRaw(id, *page)),
+                )
+            case m.Log(id, _, asset, prefix, before, since, since_time, limit):
+                page = self._feed.preceding(
+                    self._wanted(asset, prefix),
+                    2**63 if before is None else before,
+                    since or 0,
+                    since_time or 0,
+                    min(limit, MAX_PAGE_ITEMS),
+                )
+                answer(EventPageRaw(id, *page))
             case m.Keys(id, _, asset, prefix, after, limit):
-                found = reader.keys(_checked(asset), *_range(prefix, after), limit)
+                found = reader.keys(checked(asset), *_range(prefix, after), limit)
                 answer(m.KeyPage(id, *found))
             case m.Items(id, _, asset, prefix, after, limit):
-                items = reader.items(_checked(asset), *_range(prefix, after), limit)
+                items = reader.items(checked(asset), *_range(prefix, after), limit)
                 answer(ItemPageRaw(id, *items))
             case m.Count(id, _, asset, prefix, after):
-                answer(m.Counted(id, *reader.count(_checked(asset), *_range(prefix, after))))
+                answer(m.Counted(id, *reader.count(checked(asset), *_range(prefix, after))))
             case m.Resolve(id, _, assets):
                 if len(assets) > MAX_RESOLVE_REFS:
                     raise InvalidRequest(
@@ -157,77 +175,78 @@ class Service:
 
     def _administrate(self, request: m.AnyRequest, caller: Caller, answer: Answer) -> None:
         match request:
+            case m.GetAt():
+                self._later(request, answer, self._get_at(request))
+            case m.History():
+                self._later(request, answer, self._history(request))
+            case m.Rewind():
+                asset = self._reader.resolve(checked(request.asset))
+                if request.key is not None:
+                    check_key(request.key)
+                self._later(request, answer, self._rewinder.rewind(request, asset, caller))
             case m.ReloadManifest():
                 self._later(request, answer, self._reload(request.id))
             case m.AcceptManifest(id, _, digest):
-                _check_admin(caller, "accept a manifest that is held")
-                self._later(request, answer, self._accept(id, digest))
-            case m.RestoreTrash(id, _, trash_id):
-                _check_admin(caller, "restore from the trash")
-                self._change(
-                    request,
-                    answer,
-                    jobs.Restore(trash_id),
-                    lambda id, value: m.Restored(id, *value),
-                )
-            case m.PurgeTrash(id, _, trash_ids):
-                _check_admin(caller, "purge the trash")
-                self._later(request, answer, self._purge(id, trash_ids))
+                check_admin(caller, "accept a manifest that is held")
+                self._later(request, answer, self._accept(id, digest, caller))
             case m.Sweep(id, _, after, dry_run):
                 if not dry_run:
-                    _check_admin(caller, "sweep")
+                    check_admin(caller, "sweep")
                 self._later(request, answer, self._sweep(id, after, dry_run))
-            case m.Move(_, _, source, target, replace):
-                _check_admin(caller, "move a store")
-                source_found = self._reader.find(_checked(source))
-                if source_found is None:
-                    self._reader.find_active(source)  # says why it is unknown
-                    return
-                target_id, _ = self._reader.find_active(_checked(target))
-                job = jobs.Relink(source_found[0], target_id, replace)
-                self._change(request, answer, job, m.Moved)
 
-    def _set(self, request: m.Set, caller: Caller, answer: Answer) -> None:
-        """Queue a set whose value has been checked."""
-        asset_id = self._reader.resolve(_checked(request.asset)).asset_id
-        job = jobs.Put(asset_id, check_key(request.key), request.value, caller.writer)
-        self._change(request, answer, job, m.Written, len(request.value) + len(request.key))
+    def _change(self, request: m.Change, caller: Caller, answer: Answer) -> None:
+        """Queue a change whose values have been checked."""
 
-    async def _check_aside(self, request: m.Set, caller: Caller, answer: Answer) -> None:
-        """Check a value in a thread, since it may take long, and queue its set then."""
-        size = len(request.value)
-        if self._aside_bytes + size > self._queue.max_bytes:
-            raise Busy(
-                f"{self._aside_bytes:,} bytes of values wait to be checked; the limit is "
-                f"{self._queue.max_bytes:,} (max_inflight_bytes). Nothing changed; try again"
-            )
-        self._aside_bytes += size
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._aside, check_json, request.value)
-        finally:
-            self._aside_bytes -= size
-        self._set(request, caller, answer)
-
-    def _change(
-        self,
-        request: m.AnyRequest,
-        answer: Answer,
-        job: jobs.AnyJob,
-        done: Callable[[int, Any], object],
-        size: int = 0,
-    ) -> None:
         def settle(result: jobs.Result) -> None:
             if result.code is None:
-                answer(done(request.id, result.value))
+                answer(ChangedRaw(request.id, result.value))
             else:
                 if result.code == Damaged.default_code:
                     self._note_damage(result.message)
-                answer(m.Failed(request.id, result.code, result.message, result.value))
+                answer(m.Failed(request.id, result.code, result.message, result.decoded()))
 
-        deadline = None
-        if request.timeout_ms is not None:
-            deadline = time.monotonic() + request.timeout_ms / 1_000
-        self._queue.submit(job, size=size + 200, deadline=deadline, done=settle)
+        self._changer.submit(request, caller, settle)
+
+    async def _change_aside(self, request: m.Change, caller: Caller, answer: Answer) -> None:
+        await self._changer.check_aside(request)
+        self._change(request, caller, answer)
+
+    def _get_many(self, wanted: list[tuple[m.AssetRef, str]]) -> list[msgspec.Raw | None]:
+        if len(wanted) > MAX_PAGE_ITEMS:
+            raise InvalidRequest(f"{len(wanted):,} keys; one get_many takes {MAX_PAGE_ITEMS:,}")
+        entries = [self._reader.get(checked(ref), check_key(key)) for ref, key in wanted]
+        size = sum(len(memoryview(entry)) for entry in entries if entry is not None)
+        if size > _MANY_BYTES:
+            raise InvalidRequest(
+                f"these entries are {size:,} bytes; one get_many answers up to {_MANY_BYTES:,}. "
+                "Ask for fewer keys"
+            )
+        return entries
+
+    async def _get_at(self, request: m.GetAt) -> object:
+        asset_id = self._reader.resolve(checked(request.asset)).asset_id
+        at = self._rewinder.revision_of(request.revision, request.time)
+        entry = await self._rewinder.entry_at(asset_id, check_key(request.key), at)
+        return m.Absent(request.id) if entry is None else FoundRaw(request.id, entry)
+
+    async def _history(self, request: m.History) -> object:
+        asset_id = self._reader.resolve(checked(request.asset)).asset_id
+        limit = min(request.limit, MAX_PAGE_ITEMS)
+        events: list[tuple[object, ...]] = []
+        size = 0
+        steps = history.steps(self._reader, asset_id, check_key(request.key), request.before)
+        async for revision, row, *_ in in_turns(steps):
+            if row is None:
+                break
+            if len(events) == limit or size > PAGE_BYTES:
+                return EventPageRaw(request.id, events, events[-1][0])  # type: ignore[arg-type]
+            events.append(history.event(self._reader, revision, row))
+            size += len(row.value or b"")
+        return EventPageRaw(request.id, events, None)
+
+    def _wanted(self, asset: m.AssetRef | None, prefix: str) -> Wanted:
+        asset_id = None if asset is None else self._reader.resolve(checked(asset)).asset_id
+        return Wanted(asset_id, check_prefix(prefix))
 
     def _later(self, request: m.AnyRequest, answer: Answer, work: Awaitable[object]) -> None:
         """Answer with what work returns, unless that is None; or with its failure."""
@@ -245,19 +264,16 @@ class Service:
         await self._keeper.check()
         return m.StatusReport(id, self._report())
 
-    async def _accept(self, id: int, digest: str) -> object:
-        await self._keeper.accept(digest)
+    async def _accept(self, id: int, digest: str, caller: Caller) -> object:
+        await self._keeper.accept(digest, caller.writer)
         return m.StatusReport(id, self._report())
-
-    async def _purge(self, id: int, trash_ids: list[int]) -> object:
-        return m.Purged(id, await self._sweeper.purge(trash_ids))
 
     async def _sweep(self, id: int, after: int, dry_run: bool) -> object:
         sweeper = self._sweeper
         return m.TrashPage(id, *await (sweeper.due(after) if dry_run else sweeper.sweep(after)))
 
     def _identity(self, ref: m.AssetRef) -> m.AssetRef | None:
-        found = self._reader.find(_checked(ref))
+        found = self._reader.find(checked(ref))
         return None if found is None else m.AssetRef(found[1].name, found[1].uri)
 
     def _failed(self, request: m.AnyRequest, exc: Exception) -> m.Failed:
@@ -279,22 +295,5 @@ class Service:
             self.damaged.append(message)
 
 
-def _checked(ref: m.AssetRef) -> m.AssetRef:
-    if ref.name is not None:
-        check_name(ref.name)
-    if ref.uri is not None:
-        check_uri(ref.uri)
-    return ref
-
-
 def _range(prefix: str, after: str | None) -> tuple[str, str | None]:
     return check_prefix(prefix), None if after is None else check_key(after)
-
-
-def _check_admin(caller: Caller, what: str) -> None:
-    own = os.geteuid()
-    if caller.peer.uid not in (0, own):
-        raise Forbidden(
-            f"uid {caller.peer.uid} may not {what}: that is for root and for uid {own}, "
-            "the user of the daemon"
-        )

@@ -100,14 +100,9 @@ class Sweeper:
         self._left_to_drop.set()
         return due, following
 
-    async def purge(self, trash_ids: list[int]) -> int:
-        """Drop these stores whatever their grace; returns how many were there."""
-        count = 0
-        for start in range(0, len(trash_ids), _PAGE):
-            count += await self._queue.do(jobs.Condemn(trash_ids[start : start + _PAGE]))
-        _log.info("purged %d stores from the trash", count)
+    def drop_soon(self) -> None:
+        """Stores were condemned by somebody else."""
         self._left_to_drop.set()
-        return count
 
     async def _drop_condemned(self) -> None:
         async with self._dropping:

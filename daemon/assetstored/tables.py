@@ -4,6 +4,8 @@
     catalog   asset id (8 bytes) -> CatalogRow
     names     kind and digest of a name, a uri, or both -> asset id (8 bytes)
     trash     trash id (8 bytes) -> TrashRow
+    journal   revision (8 bytes) -> JournalRow
+    deleted   store id (8 bytes) and digest of a key -> DeletedRow
 
 Ids count up and are never reused, so a name that is read late finds nothing, never another's data.
 
@@ -12,7 +14,8 @@ Rule: rows and handles; what they mean to each other is catalog.py's.
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from hashlib import blake2b
+from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -27,6 +30,10 @@ META = b"meta"
 CATALOG = b"catalog"
 NAMES = b"names"
 TRASH = b"trash"
+JOURNAL = b"journal"
+DELETED = b"deleted"
+
+TABLES = (META, CATALOG, NAMES, TRASH, JOURNAL, DELETED)
 
 AssetState = Literal["active", "inactive", "dropped"]
 Reason = Literal["deactivated", "cleared", "replaced"]
@@ -45,13 +52,17 @@ class Identity(Row, frozen=True):
 
 
 class Counters(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """The last of each that was given out, and how many assets are active."""
+    """The last of each that was given out, and how many assets are active.
+
+    ``compacted``: the last revision that the journal has forgotten, or 0.
+    """
 
     revision: int = 0
     asset_id: int = 0
     store_id: int = 0
     trash_id: int = 0
     active: int = 0
+    compacted: int = 0
 
 
 class AcceptedManifest(Row, frozen=True):
@@ -65,7 +76,8 @@ class AcceptedManifest(Row, frozen=True):
 
 class CatalogRow(Row, frozen=True):
     """``store_id`` and ``trash_id`` are 0 where there is none: a store is made by the first write,
-    and is in the trash while its asset is inactive. ``since``: when the state began."""
+    and is in the trash while its asset is inactive. ``since``: when the state began.
+    ``boundary``: the revision at which the asset was given this store in place of another, or 0."""
 
     name: str
     uri: str
@@ -74,6 +86,7 @@ class CatalogRow(Row, frozen=True):
     since: int
     store_id: int
     trash_id: int
+    boundary: int = 0
 
 
 class TrashRow(Row, frozen=True):
@@ -88,9 +101,37 @@ class TrashRow(Row, frozen=True):
     dropping: bool
 
 
+class JournalRow(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """One change. Kinds and fields as in messages.WireEvent.
+
+    ``store_id``: of a change of a key, the store that it is in; where an asset was given another
+    store, the one that it had before. ``previous``: the change of this key in this store before it;
+    or the last time before that the asset was given another store. ``sequence``: as in a record.
+    ``request``: of the first row of a change its id, and the outcomes to be answered again.
+    """
+
+    asset_id: int
+    kind: str
+    key: str | None
+    value: bytes | None
+    writer: msgspec.Raw
+    updated_at: int
+    previous: int
+    sequence: int
+    store_id: int
+    request: tuple[bytes, msgspec.Raw] | None = None
+
+
+class DeletedRow(Row, frozen=True):
+    """Where a key stands that was deleted."""
+
+    revision: int
+    sequence: int
+
+
 _DECODERS: dict[type, msgspec.msgpack.Decoder] = {  # type: ignore[type-arg]
     row: msgspec.msgpack.Decoder(row)
-    for row in (Identity, Counters, AcceptedManifest, CatalogRow, TrashRow)
+    for row in (Identity, Counters, AcceptedManifest, CatalogRow, TrashRow, JournalRow, DeletedRow)
 }
 
 
@@ -101,21 +142,35 @@ class Tables:
     """
 
     def __init__(self, env: Environment, txn: Transaction | None, *, create: bool) -> None:
-        self.meta = open_database(env, txn, META, create=create)
-        self.catalog = open_database(env, txn, CATALOG, create=create)
-        self.names = open_database(env, txn, NAMES, create=create)
-        self.trash = open_database(env, txn, TRASH, create=create)
+        self._handles = {name: open_database(env, txn, name, create=create) for name in TABLES}
 
-    def named(self, table: bytes) -> Database:
-        """The handle of a table by its name."""
-        return {META: self.meta, CATALOG: self.catalog, NAMES: self.names, TRASH: self.trash}[table]
+    def __getitem__(self, table: bytes) -> Database:
+        return self._handles[table]
 
 
-def read_row(
-    txn: AnyTransaction, tables: Tables, table: bytes, key: bytes, row_type: type[T]
-) -> T | None:
+#: A table by its name, or a store by its id: where a key may be.
+Space: TypeAlias = "bytes | int"
+
+
+class RowSource(Protocol):
+    """Where rows are read from: a snapshot, or a transaction with what it is about to write."""
+
+    def get(self, space: bytes, key: bytes, /) -> bytes | memoryview | None: ...
+
+
+class Snapshot(NamedTuple):
+    """The tables as a transaction sees them."""
+
+    txn: AnyTransaction
+    tables: Tables
+
+    def get(self, space: bytes, key: bytes, /) -> bytes | memoryview | None:
+        return self.txn.get(key, db=self.tables[space])
+
+
+def read_row(source: RowSource, table: bytes, key: bytes, row_type: type[T]) -> T | None:
     """The row under key, or None. Raises Damaged if its checksum is wrong."""
-    stored = txn.get(key, db=tables.named(table))
+    stored = source.get(table, key)
     if stored is None:
         return None
     return decode_row(table, key, stored, row_type)
@@ -129,9 +184,14 @@ def decode_row(
     return row
 
 
+def seal_row(table: bytes, key: bytes, row: object) -> bytes:
+    """The row as it is stored under key."""
+    return records.seal(table, key, row)
+
+
 def write_row(txn: Transaction, tables: Tables, table: bytes, key: bytes, row: object) -> None:
     """Put the row under key, in place of any that is there."""
-    txn.put(key, records.seal(table, key, row), db=tables.named(table))
+    txn.put(key, records.seal(table, key, row), db=tables[table])
 
 
 def id_key(number: int) -> bytes:
@@ -142,3 +202,8 @@ def id_key(number: int) -> bytes:
 def store_name(store_id: int) -> bytes:
     """The name of a store's sub-database."""
     return b"s%010x" % store_id
+
+
+def deleted_key(store_id: int, stored_key: bytes) -> bytes:
+    """Where a deleted key of a store stands in the table of them."""
+    return id_key(store_id) + blake2b(stored_key, digest_size=16).digest()

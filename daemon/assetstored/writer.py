@@ -19,12 +19,28 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
+
+from assetstore.entries import Writer
 from assetstore.errors import Damaged, Refused, ServerFault, StoreFull
 from assetstore.framing import FrameReader, frame
+from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
 from assetstored import datadir, engine, jobs
 from assetstored.apply import Changes, now_us
+from assetstored.memory import RequestMemory
+from assetstored.overlay import Overlay
+from assetstored.peers import Peer, recorded
 from assetstored.stores import StoreHandles
-from assetstored.tables import FORMAT, META, Counters, Identity, Tables, read_row, write_row
+from assetstored.tables import (
+    FORMAT,
+    META,
+    Counters,
+    Identity,
+    Snapshot,
+    Tables,
+    read_row,
+    write_row,
+)
 
 #: Frames between the two processes: a batch and one more of the largest values.
 MAX_BATCH_FRAME_BYTES = 1 << 30
@@ -51,9 +67,13 @@ class StoreOfWriter:
     _handles: StoreHandles
     _counters: Counters
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES) -> None:
         self._data_dir = data_dir
         self._path = str(data_dir)
+        self._max_value_bytes = max_value_bytes
+        self._memory = RequestMemory()
+        # What nobody asked for is the daemon's doing, and the serving process is the daemon.
+        self._self = recorded(Writer(kind="daemon"), Peer(os.geteuid(), os.getegid(), os.getppid()))
         self.identity = self._open_first()
 
     def close(self) -> None:
@@ -66,16 +86,25 @@ class StoreOfWriter:
         One transaction for all of them; if it fails for another reason than the device, each by
         itself, so that one job's failure is not another's. Raises FatalFailure.
         """
+        if not batch:
+            return self._nothing([])
         try:
             return self._transact(batch)
         except _Failed as exc:
             if len(batch) == 1:
-                return jobs.Committed([_result_of(exc.refusal)], catalog_changed=False)
+                return self._nothing([_result_of(exc.refusal)])
         alone = [self.run([job]) for job in batch]
         return jobs.Committed(
             [result for committed in alone for result in committed.results],
             any(committed.catalog_changed for committed in alone),
+            min(committed.first for committed in alone),
+            set().union(*(committed.touched for committed in alone)),
         )
+
+    def _nothing(self, results: list[jobs.Result]) -> jobs.Committed:
+        """The results of a transaction that changed nothing."""
+        first = self._counters.revision + 1
+        return jobs.Committed(results, catalog_changed=False, first=first, touched=set())
 
     def check_readers(self) -> int:
         """Free the slots of readers that died; their snapshots pin pages. Returns how many."""
@@ -96,30 +125,39 @@ class StoreOfWriter:
         except engine.EngineError as exc:
             raise FatalFailure(f"no transaction can be begun: {exc}") from exc
         try:
-            changes = Changes(txn, self._tables, self._handles, self._counters)
+            changes = Changes(
+                Overlay(txn, self._tables, self._handles),
+                self._counters,
+                self._memory,
+                writer=self._self,
+                max_value_bytes=self._max_value_bytes,
+            )
             results = [_attempt(changes, job) for job in batch]
             changes.finish()
         except Exception as exc:
-            txn.abort()
-            self._handles.aborted()
+            self._abort(txn)
             raise _Failed(self._refusal_before_commit(exc, batch)) from exc
         if not changes.changed:
-            txn.abort()
-            self._handles.aborted()
-            return jobs.Committed(results, catalog_changed=False)
+            self._abort(txn)
+            return self._nothing(results)
         try:
             txn.commit()
         except engine.EngineError as exc:
             self._handles.aborted()
+            self._memory.aborted()
             raise _Failed(self._refusal_after_commit(exc, batch)) from exc
         self._handles.committed()
         self._counters = changes.counters
-        return jobs.Committed(results, changes.catalog_changed)
+        self._memory.committed(self._counters.revision)
+        return jobs.Committed(results, changes.catalog_changed, changes.first, changes.touched)
+
+    def _abort(self, txn: engine.Transaction) -> None:
+        txn.abort()
+        self._handles.aborted()
+        self._memory.aborted()
 
     def _refusal_before_commit(self, exc: Exception, batch: list[jobs.AnyJob]) -> Refused:
         """Before the commit nothing of a transaction counts, whatever went wrong."""
-        if isinstance(exc, _HalfDone):
-            return exc.refusal
         if not isinstance(exc, engine.EngineError):
             _log.error("a job failed: %r", batch[0] if len(batch) == 1 else "batch", exc_info=exc)
             return ServerFault(f"a fault in the writer ({type(exc).__name__}); its log has more")
@@ -188,12 +226,13 @@ class StoreOfWriter:
             with self._env.begin(write=True) as txn:
                 # Whatever else the file may be, it stays as it is.
                 self._tables = Tables(self._env, txn, create=new is not None)
-                identity = read_row(txn, self._tables, META, b"identity", Identity)
+                snapshot = Snapshot(txn, self._tables)
+                identity = read_row(snapshot, META, b"identity", Identity)
                 if identity is None and new is not None:
                     write_row(txn, self._tables, META, b"identity", new)
                     write_row(txn, self._tables, META, b"counters", Counters())
                     identity = new
-                counters = read_row(txn, self._tables, META, b"counters", Counters)
+                counters = read_row(snapshot, META, b"counters", Counters)
         except engine.NotFoundError:
             return None
         except engine.EngineError as exc:
@@ -228,33 +267,21 @@ class _Failed(Exception):
 
 
 def _size_of(batch: list[jobs.AnyJob]) -> int:
-    return sum(len(job.value) for job in batch if isinstance(job, jobs.Put))
-
-
-class _HalfDone(Exception):
-    """A job was refused after it had changed something: its transaction must not be committed."""
-
-    def __init__(self, refusal: Refused) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
+    return sum(job.size for job in batch if isinstance(job, jobs.Change))
 
 
 def _attempt(changes: Changes, job: jobs.AnyJob) -> jobs.Result:
-    steps = changes.steps
     try:
         return jobs.Result(None, changes.apply(job))
     except Refused as exc:
-        # Damage is met where it lies, which may be in the middle of a job.
-        if changes.steps != steps:
-            raise _HalfDone(exc) from exc
         return _result_of(exc)
 
 
 def _result_of(exc: Refused) -> jobs.Result:
-    return jobs.Result(exc.code, exc.detail, str(exc))
+    return jobs.Result(exc.code, msgspec.Raw(jobs.encode(exc.detail)), str(exc))
 
 
-def run_writer(link: socket.socket, data_dir: Path) -> int:
+def run_writer(link: socket.socket, data_dir: Path, *, max_value_bytes: int) -> int:
     """Serve batches from link until it ends; returns the exit status of the process."""
     # A Ctrl-C at a terminal, and systemd's SIGTERM to the group, are for the serving process:
     # it ends this one by closing the link, when all that waits is done.
@@ -263,7 +290,7 @@ def run_writer(link: socket.socket, data_dir: Path) -> int:
     # A client's disk-quota or file-size limit is an error to report, not a reason to die.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        store = StoreOfWriter(data_dir)
+        store = StoreOfWriter(data_dir, max_value_bytes=max_value_bytes)
     except datadir.StartRefused as exc:
         _send(link, jobs.Refusing(str(exc)))
         return os.EX_CONFIG
@@ -287,7 +314,7 @@ def run_writer(link: socket.socket, data_dir: Path) -> int:
             if time.monotonic() - readers_checked > _CHECK_READERS_S:
                 store.check_readers()
                 readers_checked = time.monotonic()
-            committed = store.run(batch) if batch else jobs.Committed([], catalog_changed=False)
+            committed = store.run(batch)
         except FatalFailure as exc:
             _send(link, jobs.Broken(str(exc)))
             return os.EX_IOERR

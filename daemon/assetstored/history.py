@@ -1,0 +1,215 @@
+"""The past: the chain of a key's changes, what stood there at a time, and what a rewind changes.
+
+An asset may have had several stores, one after the other: clear, a restore from the trash and a
+move each give it another, and the journal says at which revision (its boundary) and which store it
+had before. The history of a key follows its chain in the present store down to the boundary, then
+in the store before, and so on.
+
+Rule: reads, in steps that never take long; who waits for them is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from assetstore.errors import Compacted
+from assetstored import records
+from assetstored.reader import Reader
+from assetstored.tables import JournalRow
+
+_encode = msgspec.msgpack.Encoder().encode
+
+#: Keys that one step looks at: about a millisecond.
+_KEYS_PER_STEP = 500
+
+
+class Step(NamedTuple):
+    """One change of a key, and what stands there after it.
+
+    ``row`` is None where the journal has forgotten it. ``record``: of the change that the store
+    still shows. ``then``: where the asset was given another store, the change of the key in that
+    store which shows from then on, 0 for none.
+    """
+
+    revision: int
+    row: JournalRow | None
+    record: bytes | None
+    then: int = 0
+
+
+def steps(reader: Reader, asset_id: int, key: str, before: int | None = None) -> Iterator[Step]:
+    """The changes of a key, newest first; only those before a revision, if it is given.
+
+    Ends with a Step whose row is None where the journal does not reach the key's beginning. Every
+    step reads anew, so commits may happen between any two: they change nothing that was.
+    """
+    asset = reader.row_of(asset_id)
+    store_id, boundary = asset.store_id, asset.boundary
+    while before is not None and boundary >= before:
+        limit = reader.journal_row(boundary)
+        if limit is None:
+            break
+        store_id, boundary = limit.store_id, limit.previous
+    while True:
+        if store_id and not reader.has_store(store_id):
+            yield Step(boundary, None, None)
+            return
+        revision, record = _head(reader, store_id, asset.name, key)
+        if before is not None and revision >= before:
+            # A short cut down the chain, where ``before`` is one of its links.
+            row = reader.journal_row(before)
+            if row is not None and (row.store_id, row.key) == (store_id, key):
+                revision, record = row.previous, None
+        # What happened after this store was taken away happened to another asset, or later.
+        while before is not None and revision >= before:
+            row = reader.journal_row(revision)
+            if row is None:
+                yield Step(revision, None, None)
+                return
+            revision, record = row.previous, None
+        while True:
+            while revision > boundary:
+                row = reader.journal_row(revision)
+                yield Step(revision, row, record)
+                if row is None:
+                    return
+                revision, record = row.previous, None
+            if not boundary:
+                return
+            limit = reader.journal_row(boundary)
+            if limit is not None:
+                break
+            # When it was given this store is forgotten; its older changes are still its own.
+            boundary = 0
+        yield Step(boundary, limit, record, revision)
+        before, store_id, boundary = boundary, limit.store_id, limit.previous
+
+
+def entry_at(reader: Reader, asset_id: int, key: str, at: int) -> Iterator[msgspec.Raw | None]:
+    """The WireEntry of a key after the change ``at``, encoded, or None where there was none.
+
+    Yields None any number of times, to be asked on; the last item is the answer. Raises Compacted.
+    """
+    for step in steps(reader, asset_id, key):
+        row, revision = step.row, step.revision
+        if revision > at:
+            if row is None:
+                raise compacted(reader, at)
+            yield None
+            continue
+        if step.record is not None:
+            yield records.wire_entry(step.record)
+            return
+        if row is not None and row.key is None:
+            # The asset was given another store: what came with it stands there.
+            if not step.then:
+                yield None
+                return
+            row, revision = reader.journal_row(step.then), step.then
+        if row is None:
+            raise compacted(reader, at)
+        yield None if row.value is None else entry_of(revision, row)
+        return
+    if at < reader.counters().compacted:
+        raise compacted(reader, at)
+    yield None
+
+
+def entry_of(revision: int, row: JournalRow) -> msgspec.Raw:
+    """The WireEntry that a change of a key wrote, encoded."""
+    return msgspec.Raw(_encode((revision, row.updated_at, row.writer, row.value)))
+
+
+def keys_changed(reader: Reader, asset_id: int, after: int) -> Iterator[list[str]]:
+    """The keys of an asset that may stand otherwise than after the change ``after``, in parts.
+
+    A key may come more than once. Raises Compacted.
+    """
+    if after < reader.counters().compacted:
+        raise compacted(reader, after)
+    asset = reader.row_of(asset_id)
+    store_id, boundary = asset.store_id, asset.boundary
+    # Where the asset was given another store since, every key of both may differ.
+    while boundary > after:
+        yield from _keys_of(reader, store_id, 0)
+        limit = reader.journal_row(boundary)
+        if limit is None:
+            raise compacted(reader, after)
+        store_id, boundary = limit.store_id, limit.previous
+        if boundary <= after:
+            yield from _keys_of(reader, store_id, 0)
+            return
+    yield from _keys_of(reader, store_id, after)
+
+
+def revision_at(reader: Reader, time_us: int) -> int:
+    """The last revision whose change was made at this time or before."""
+    low, high = 0, reader.counters().revision
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = next(reader.journal_rows(middle), None)
+        if found is None or found[1].updated_at > time_us:
+            high = middle - 1
+        else:
+            low = found[0]
+    return low
+
+
+def compacted(reader: Reader, wanted: int) -> Compacted:
+    """The error for a revision that the journal does not reach."""
+    oldest = reader.counters().compacted + 1
+    return Compacted(
+        f"the journal is complete only from revision {oldest} on, and does not tell what was at "
+        f"{wanted} (journal_max_age and journal_max_bytes in the daemon's configuration)",
+        detail={"oldest": oldest},
+    )
+
+
+def event(reader: Reader, revision: int, row: JournalRow) -> tuple[object, ...]:
+    """The fields of a messages.WireEvent."""
+    name = uri = None
+    if row.asset_id:
+        asset = reader.row_of(row.asset_id)
+        name, uri = asset.name, asset.uri
+    return (
+        revision,
+        row.updated_at,
+        row.kind,
+        name,
+        uri,
+        row.key,
+        row.value,
+        row.writer,
+        row.previous,
+    )
+
+
+def _head(reader: Reader, store_id: int, asset: str, key: str) -> tuple[int, bytes | None]:
+    """The revision of the last change of a key in a store, 0 for none, and its record if any."""
+    if not store_id:
+        return 0, None
+    record = reader.record(store_id, asset, key)
+    if record is not None:
+        return records.head_of(record).revision, record
+    deleted = reader.deleted_head(store_id, key)
+    return (0 if deleted is None else deleted.revision), None
+
+
+def _keys_of(reader: Reader, store_id: int, after: int) -> Iterator[list[str]]:
+    """Keys of a store, there or deleted, that were changed after a revision."""
+    if not store_id:
+        return
+    if not reader.has_store(store_id):
+        raise compacted(reader, after)
+    position: bytes | None = b""
+    while position is not None:
+        changed, position = reader.keys_changed_after(store_id, after, position, _KEYS_PER_STEP)
+        yield changed
+    position = b""
+    while position is not None:
+        revisions, position = reader.deleted_after(store_id, after, position, _KEYS_PER_STEP)
+        rows = [reader.journal_row(revision) for revision in revisions]
+        yield [row.key for row in rows if row is not None and row.key is not None]

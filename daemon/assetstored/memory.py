@@ -1,0 +1,124 @@
+"""Which changes were carried out lately: so that a repeat is answered, and not carried out again.
+
+A client that got no answer sends its change again, with the same id and how long ago it was sent
+first. The id of each change that changed something is in the journal, in the row of its first
+revision, committed with it; here is where to find it. A change that changed nothing is not
+remembered: its repeat may change something, and that is then its one effect.
+
+Rule: knows ids and revisions; what was answered is read from the journal by who asks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from assetstore.errors import Damaged, Refused
+from assetstored.overlay import Overlay
+from assetstored.tables import JOURNAL, Counters, JournalRow, decode_row
+
+#: Changes that are remembered: at 20,000 a second those of the last six seconds.
+REMEMBERED = 131_072
+
+#: And for so long at most.
+REMEMBERED_S = 3_600.0
+
+#: How much later a request may be seen here than its sender believes.
+_SLACK_S = 1.0
+
+#: The same where wall clocks are compared, which may be set.
+_CLOCK_SLACK_US = 60_000_000
+
+
+class Forgotten(Refused):
+    """A repeat that cannot be told from the first: it may have been carried out."""
+
+    default_code = "forgotten"
+
+
+class RequestMemory:
+    """Remembers changes by their request id, across transactions."""
+
+    def __init__(self, limit: int = REMEMBERED) -> None:
+        self._limit = limit
+        self._started = time.monotonic()
+        self._known: dict[bytes, int] = {}
+        self._pending: dict[bytes, int] = {}
+        # The last revision of each transaction, and when it was committed.
+        self._commits: deque[tuple[int, float]] = deque()
+        #: Everything sent before this moment may have been forgotten.
+        self._forgotten_until = float("-inf")
+        self._is_loaded = False
+        self._loaded_since_us = 0
+
+    def remember(self, request: bytes, revision: int) -> None:
+        """The change was carried out, if the present transaction is committed."""
+        self._pending[request] = revision
+
+    def committed(self, revision: int) -> None:
+        """The transaction was committed; revision is its last."""
+        if not self._pending:
+            return
+        self._known.update(self._pending)
+        self._pending.clear()
+        self._commits.append((revision, time.monotonic()))
+        while len(self._known) > self._limit:
+            oldest = next(iter(self._known))
+            self._forget(self._known.pop(oldest))
+
+    def aborted(self) -> None:
+        """The transaction was not committed."""
+        self._pending.clear()
+
+    def recall(
+        self, overlay: Overlay, counters: Counters, request: bytes, sent_at: float
+    ) -> int | None:
+        """The first revision of the change, or None if it was not carried out.
+
+        ``sent_at``: when it was sent first, on the monotonic clock. Raises Forgotten.
+        """
+        revision = self._pending.get(request) or self._known.get(request)
+        if revision is not None:
+            return revision
+        now = time.monotonic()
+        born = sent_at - _SLACK_S
+        if now - born > REMEMBERED_S or born < self._forgotten_until:
+            raise _forgotten()
+        if born < self._started:
+            if not self._is_loaded:
+                self._load(overlay, counters)
+                revision = self._known.get(request)
+            born_us = time.time_ns() // 1_000 - int((now - born) * 1e6) - _CLOCK_SLACK_US
+            if revision is None and born_us < self._loaded_since_us:
+                raise _forgotten()
+        return revision
+
+    def _load(self, overlay: Overlay, counters: Counters) -> None:
+        """Learn from the journal what was carried out before this process began."""
+        self._is_loaded = True
+        older: list[tuple[bytes, int]] = []
+        for seen, (key, stored) in enumerate(overlay.rows_backwards(JOURNAL)):
+            revision = int.from_bytes(key, "big")
+            try:
+                row = decode_row(JOURNAL, key, stored, JournalRow)
+            except Damaged:
+                continue
+            if seen >= self._limit or revision <= counters.compacted:
+                self._loaded_since_us = row.updated_at
+                break
+            if row.request is not None:
+                older.append((row.request[0], revision))
+        self._known = dict(reversed(older)) | self._known
+
+    def _forget(self, revision: int) -> None:
+        while self._commits and self._commits[0][0] < revision:
+            self._commits.popleft()
+        if self._commits:
+            self._forgotten_until = self._commits[0][1]
+
+
+def _forgotten() -> Forgotten:
+    return Forgotten(
+        "this is the repeat of a change that was sent too long ago, or too many changes ago, for "
+        "the daemon to know whether it was carried out"
+    )
