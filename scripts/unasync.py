@@ -19,13 +19,16 @@ from pathlib import Path
 
 LIBRARY = Path(__file__).resolve().parent.parent / "lib" / "assetstore"
 SOURCE = LIBRARY / "asynchronous"
-MODULES = ("calls.py", "client.py", "container.py", "store.py")
+MODULES = (
+    *("calls.py", "client.py", "container.py", "journal.py", "store.py", "transaction.py"),
+    "watching.py",
+)
 
 _WORDS = [
     (r"\basync (def|for|with)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\bassetstore\.asynchronous\.", "assetstore."),
-    (r"\bAsync(Client|Store|AssetStore|Iterator)\b", r"\1"),
+    (r"\bAsync(AssetStore|Client|Iterator|Store|Transaction|Watch)\b", r"\1"),
     (r"\b__a(enter|exit|iter|next)__\b", r"__\1__"),
     (r"\bimport asyncio\b", "import time"),
     (r"\basyncio\.sleep\b", "time.sleep"),

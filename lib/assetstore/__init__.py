@@ -8,7 +8,7 @@
     with assetstore.connect() as client:
         watermark = client.store(orders).get("watermark", default="1970-01-01T00:00:00Z")
 
-Rule: re-exports only. ``AsyncClient`` is loaded when it is first asked for: it needs asyncio,
+Rule: re-exports only. What is asynchronous is loaded when it is first asked for: it needs asyncio,
 and a worker that does not use it does not wait for that.
 """
 
@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from assetstore.assets import Asset, AssetAlias
 from assetstore.client import Client, connect
+from assetstore.collecting import Pending
 from assetstore.container import AssetStore
-from assetstore.entries import Entry, RecordedWriter, Writer
+from assetstore.entries import Advance, Entry, RecordedWriter, Writer
 from assetstore.errors import (
     AssetStoreError,
     Busy,
+    Compacted,
     Conflict,
     Damaged,
     DeadlineExceeded,
@@ -37,18 +39,28 @@ from assetstore.errors import (
     ServerFault,
     StoreFull,
     UnknownAsset,
+    WaitTimeout,
 )
+from assetstore.events import Difference, Event, Rewound
 from assetstore.listing import AssetInfo, Restored, TrashInfo
 from assetstore.messages import AssetRef
 from assetstore.store import Store
+from assetstore.transaction import Transaction
 from assetstore.version import VERSION
 
 if TYPE_CHECKING:
     from assetstore.asynchronous.client import AsyncClient
+    from assetstore.asynchronous.transaction import AsyncTransaction
 
 __version__ = VERSION
 
+_ASYNCHRONOUS = {
+    "AsyncClient": "assetstore.asynchronous.client",
+    "AsyncTransaction": "assetstore.asynchronous.transaction",
+}
+
 __all__ = [
+    "Advance",
     "Asset",
     "AssetAlias",
     "AssetInfo",
@@ -56,26 +68,34 @@ __all__ = [
     "AssetStore",
     "AssetStoreError",
     "AsyncClient",
+    "AsyncTransaction",
     "Busy",
     "Client",
+    "Compacted",
     "Conflict",
     "Damaged",
     "DeadlineExceeded",
+    "Difference",
     "Entry",
+    "Event",
     "Forbidden",
     "InactiveAsset",
     "InvalidRequest",
     "NotConnected",
     "OutcomeUnknown",
+    "Pending",
     "ProtocolError",
     "RecordedWriter",
     "Refused",
     "Restored",
+    "Rewound",
     "ServerFault",
     "Store",
     "StoreFull",
+    "Transaction",
     "TrashInfo",
     "UnknownAsset",
+    "WaitTimeout",
     "Writer",
     "__version__",
     "connect",
@@ -83,8 +103,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "AsyncClient":
-        value = importlib.import_module("assetstore.asynchronous.client").AsyncClient
+    if name in _ASYNCHRONOUS:
+        value = getattr(importlib.import_module(_ASYNCHRONOUS[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,15 +1,18 @@
-"""What the daemon's answers mean to a caller: entries and errors.
+"""What the daemon's answers mean to a caller: entries, events, results and errors.
 
 Rule: pure; no calls.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from assetstore.entries import Entry, time_from_us
+from assetstore import messages as m
+from assetstore.entries import Advance, Entry, time_from_us
 from assetstore.errors import AssetStoreError, Conflict, ProtocolError, refusal
-from assetstore.messages import Failed, Outcome, WireEntry
+from assetstore.events import Difference, Event, Rewound
 from assetstore.values import decode_value
 
 
@@ -18,10 +21,10 @@ class _ConflictDetail(msgspec.Struct, frozen=True):
 
     operation: int
     key: str
-    entry: WireEntry | None
+    entry: m.WireEntry | None
 
 
-def entry_of(key: str, stored: WireEntry) -> Entry:
+def entry_of(key: str, stored: m.WireEntry) -> Entry:
     """The entry of this key."""
     return Entry(
         key=key,
@@ -32,14 +35,57 @@ def entry_of(key: str, stored: WireEntry) -> Entry:
     )
 
 
-def revision_of(outcome: Outcome) -> int:
-    """The revision that an operation was given which always changes something."""
-    if outcome.revision is None:
-        raise ProtocolError("the outcome of a change has no revision")
-    return outcome.revision
+def event_of(event: m.WireEvent) -> Event:
+    """The event; the value of a key, or the detail of what was done to an asset or the store."""
+    content = None if event.value is None else decode_value(event.value)
+    is_of_key = event.key is not None
+    if not is_of_key and not isinstance(content, dict | None):
+        raise ProtocolError(f"the detail of a {event.kind!r} is no JSON object")
+    return Event(
+        revision=event.revision,
+        updated_at=time_from_us(event.updated_at),
+        kind=event.kind,
+        asset=None if event.name is event.uri is None else m.AssetRef(event.name, event.uri),
+        key=event.key,
+        value=content if is_of_key else None,
+        detail=None if is_of_key else content,
+        updated_by=event.updated_by,
+        previous=event.previous,
+    )
 
 
-def error_of(answer: Failed) -> AssetStoreError:
+def rewound_of(answer: m.Rewound) -> Rewound:
+    """What was rewound."""
+    differences = [
+        Difference(
+            each.key,
+            now=None if each.now is None else entry_of(each.key, each.now),
+            then=None if each.then is None else entry_of(each.key, each.then),
+        )
+        for each in answer.differences
+    ]
+    return Rewound(answer.revision, differences)
+
+
+def result_of(operation: m.AnyOperation, outcome: m.Outcome) -> Any:
+    """What the call of a store that stands for this operation returns."""
+    match operation:
+        case m.SetKey():
+            if outcome.revision is None:
+                raise ProtocolError("the outcome of a set has no revision")
+            return outcome.revision
+        case m.DeleteKey():
+            return outcome.revision is not None
+        case m.CheckKey():
+            return None
+        case m.AdvanceKey(key=key):
+            return Advance(outcome.revision is not None, _entry_after(key, outcome))
+        case m.IncrementKey(key=key) | m.MergeKey(key=key):
+            return _entry_after(key, outcome).value
+    return outcome.count
+
+
+def error_of(answer: m.Failed) -> AssetStoreError:
     """The refusal, with what it carries."""
     error = refusal(answer.code, answer.message, answer.detail)
     if isinstance(error, Conflict) and answer.detail is not None:
@@ -50,3 +96,9 @@ def error_of(answer: Failed) -> AssetStoreError:
         if detail.entry is not None:
             error.entry = entry_of(detail.key, detail.entry)
     return error
+
+
+def _entry_after(key: str, outcome: m.Outcome) -> Entry:
+    if outcome.entry is None:
+        raise ProtocolError(f"the outcome of a change of {key!r} has no entry")
+    return entry_of(key, outcome.entry)

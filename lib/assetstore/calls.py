@@ -11,45 +11,55 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
-from assetstore.answers import error_of
-from assetstore.errors import AssetStoreError, NotConnected, OutcomeUnknown, ProtocolError, Refused
-from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_RESOLVE_REFS
-from assetstore.link import Link
+from assetstore.answers import error_of, result_of
+from assetstore.errors import (
+    AssetStoreError,
+    InvalidRequest,
+    NotConnected,
+    OutcomeUnknown,
+    ProtocolError,
+    Refused,
+)
+from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_OPERATIONS, MAX_PAGE_ITEMS, MAX_RESOLVE_REFS
+from assetstore.link import Link, WaitingLink
 from assetstore.messages import (
     AnyOperation,
     AssetRef,
     Change,
     Changed,
+    EventPage,
+    Events,
     Failed,
+    FoundMany,
+    GetMany,
     Outcome,
     Request,
     Resolve,
     Resolved,
+    WireEntry,
 )
 from assetstore.requests import new_request_id
 from assetstore.retry import Attempts
 
 
 class Calls:
-    """Makes calls to one daemon."""
+    """Makes calls to one daemon. ``timeout_s``: the client's timeout."""
 
-    __slots__ = ("_link", "_socket", "_timeout_s")
+    __slots__ = ("_link", "_socket", "_waiting", "timeout_s")
 
-    def __init__(self, link: Link, socket: str, timeout_s: float) -> None:
+    def __init__(self, link: Link, waiting: WaitingLink, socket: str, timeout_s: float) -> None:
         self._link = link
+        self._waiting = waiting
         self._socket = socket
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
 
-    def call(self, kind: type[Request], *fields: Any, timeout_s: float | None = None) -> Any:
+    def call(self, kind: type[Request], *fields: Any) -> Any:
         """The answer to a request of this kind, as the protocol names it.
 
-        Within timeout_s seconds, or the client's timeout. Raises the refusal if the daemon said
-        no, and NotConnected, OutcomeUnknown or DeadlineExceeded where retry.py sees no use in
-        trying again.
+        Raises the refusal if the daemon said no, and NotConnected, OutcomeUnknown or
+        DeadlineExceeded where retry.py sees no use in trying again.
         """
-        if timeout_s is None:
-            timeout_s = self._timeout_s
-        deadline = monotonic() + timeout_s
+        deadline = monotonic() + self.timeout_s
         attempts = None
         error: AssetStoreError
         while True:
@@ -62,23 +72,68 @@ class Calls:
             except (NotConnected, OutcomeUnknown, Refused) as exc:
                 error = exc
             if attempts is None:
-                attempts = Attempts(kind, self._socket, timeout_s)
+                attempts = Attempts(kind, self._socket, self.timeout_s)
             left_s = deadline - monotonic()
             pause_s = attempts.pause_after(error, left_s, was_answered=answer is not None)
             time.sleep(pause_s)
             fields = attempts.begin(fields, deadline - monotonic())
 
-    def change(
-        self, operations: Sequence[AnyOperation], timeout_s: float | None = None
-    ) -> list[Outcome]:
+    def change(self, operations: Sequence[AnyOperation]) -> list[Outcome]:
         """Have all operations carried out in one commit; one outcome for each, in order."""
-        fields = (new_request_id(), 0, operations)
-        answer: Changed = self.call(Change, *fields, timeout_s=timeout_s)
+        if len(operations) > MAX_OPERATIONS:
+            raise InvalidRequest(
+                f"{len(operations):,} operations are too many for one change; "
+                f"the limit is {MAX_OPERATIONS:,}"
+            )
+        answer: Changed = self.call(Change, new_request_id(), 0, operations)
         if len(answer.outcomes) != len(operations):
             raise ProtocolError(
                 f"{len(answer.outcomes)} outcomes are no answer to {len(operations)} operations"
             )
         return answer.outcomes
+
+    def do(self, operation: AnyOperation) -> Any:
+        """Have this operation carried out, and return what the call that it stands for does."""
+        outcomes = self.change((operation,))
+        return result_of(operation, outcomes[0])
+
+    def get_many(self, keys: Sequence[tuple[AssetRef, str]]) -> list[WireEntry | None]:
+        """The entries of these keys in one snapshot, in order."""
+        if not keys:
+            return []
+        if len(keys) > MAX_PAGE_ITEMS:
+            raise InvalidRequest(
+                f"{len(keys):,} keys are too many for one snapshot; the limit is {MAX_PAGE_ITEMS:,}"
+            )
+        answer: FoundMany = self.call(GetMany, keys)
+        if len(answer.entries) != len(keys):
+            raise ProtocolError(f"{len(answer.entries)} entries are no answer to {len(keys)} keys")
+        return answer.entries
+
+    def poll(self, *fields: Any, wait_s: float) -> EventPage:
+        """The answer to a request for events that waits up to wait_s seconds for one.
+
+        It travels beside the other calls. The client's timeout is for being without a daemon.
+        """
+        timeout_s = self.timeout_s + wait_s
+        deadline = monotonic() + timeout_s
+        waiting = (*fields, int(wait_s * 1000))
+        error: AssetStoreError
+        answer = None
+        try:
+            answer = self._waiting.exchange(Events, waiting, deadline)
+            if type(answer) is EventPage:
+                return answer
+            assert type(answer) is Failed
+            error = error_of(answer)
+        except (NotConnected, OutcomeUnknown, Refused) as exc:
+            error = exc
+        # Perhaps the daemon restarts. Whether it is back is asked without waiting for events.
+        attempts = Attempts(Events, self._socket, timeout_s)
+        pause_s = attempts.pause_after(error, timeout_s, was_answered=answer is not None)
+        time.sleep(pause_s)
+        page: EventPage = self.call(Events, *fields, 0)
+        return page
 
     def resolve(self, refs: Sequence[AssetRef]) -> list[AssetRef | None]:
         """Name and uri for each reference, in order; None where no such asset is known."""

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
 from assetstore.address import check_socket, default_socket
+from assetstore.answers import entry_of
 from assetstore.assets import reference
 from assetstore.calls import Calls
 from assetstore.container import AssetStore
-from assetstore.entries import Writer
+from assetstore.entries import Entry, Writer
 from assetstore.errors import ProtocolError
-from assetstore.limits import MAX_PAGE_ITEMS, MAX_PURGE
-from assetstore.link import Link
+from assetstore.events import Event
+from assetstore.journal import new_log, new_watch
+from assetstore.limits import MAX_PAGE_ITEMS, MAX_PURGE, check_key
+from assetstore.link import Link, WaitingLink
 from assetstore.listing import AssetInfo, Restored, TrashInfo, check_trash_id
 from assetstore.messages import (
     AcceptManifest,
@@ -37,6 +41,8 @@ from assetstore.messages import (
 )
 from assetstore.retry import check_timeout
 from assetstore.store import Store
+from assetstore.transaction import Transaction
+from assetstore.watching import Watch
 
 
 class Client:
@@ -82,8 +88,10 @@ class Client:
             raise TypeError(f"writer must be an assetstore.Writer, not {type(writer).__name__}")
         writer.check()
         self._socket = check_socket(default_socket() if socket is None else socket)
+        timeout_s = check_timeout(timeout)
         self._link = Link(self._socket, writer)
-        self._calls = Calls(self._link, self._socket, check_timeout(timeout))
+        self._waiting = WaitingLink(self._socket, writer)
+        self._calls = Calls(self._link, self._waiting, self._socket, timeout_s)
 
     @property
     def socket(self) -> str:
@@ -94,9 +102,10 @@ class Client:
         """Close the connections; calls made afterwards raise NotConnected. May be called twice.
 
         Of an ``Client``, calls under way end with OutcomeUnknown; of a ``Client``, those
-        under way in other threads end in their own time.
+        under way in other threads end in their own time, a watch after up to 10 s.
         """
         self._link.close()
+        self._waiting.close()
 
     def __enter__(self) -> Self:
         return self
@@ -130,6 +139,33 @@ class Client:
         Aliases among them are passed over. TypeError for something that names no asset.
         """
         return AssetStore(self._calls, inlets, outlets)
+
+    def transaction(self) -> Transaction:
+        """A block of changes to any stores, all of which happen or none; see its class."""
+        return Transaction(self._calls)
+
+    def get_many(self, keys: Iterable[tuple[Any, str]]) -> list[Entry | None]:
+        """The entries of several keys of any assets, in order; None where there is no such key.
+
+        ``keys`` are pairs of an asset and a key. All are of one moment: no transaction is seen in
+        part. At most 1,000, and 8 MiB of values together: InvalidRequest beyond.
+        """
+        pairs = [(reference(asset), check_key(key)) for asset, key in keys]
+        found = self._calls.get_many(pairs)
+        return [
+            None if stored is None else entry_of(key, stored)
+            for (_, key), stored in zip(pairs, found, strict=True)
+        ]
+
+    def watch(self, since: int | None = None) -> Watch:
+        """What is committed to any store and what happens to assets, as ``watch`` of a store."""
+        return new_watch(self._calls, None, "", since).start()
+
+    def log(
+        self, *, since: int | datetime | None = None, limit: int | None = None
+    ) -> Iterator[Event]:
+        """What was committed to any store and what happened to assets, as ``log`` of a store."""
+        return new_log(self._calls, None, "", since, limit)
 
     def assets(self) -> Iterator[AssetInfo]:
         """All assets that the daemon knows, in the order in which they became known."""

@@ -6,16 +6,20 @@ Rule: which references are one asset is decided in members.py, and a store does 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from assetstore.assets import describe, reference
 from assetstore.calls import Calls
-from assetstore.entries import Entry
+from assetstore.entries import Advance, Entry
+from assetstore.events import Event, Rewound
 from assetstore.members import Member, Members
-from assetstore.messages import AssetRef
+from assetstore.messages import AssetRef, Order
+from assetstore.operations import How, Number, Pairs, Path
 from assetstore.store import Store
 from assetstore.views import StoreItems, StoreKeys
+from assetstore.watching import Watch
 
 
 class AssetStore:
@@ -73,20 +77,64 @@ class AssetStore:
         if assets:
             self._settle(*map(reference, assets))
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None, *, at: int | datetime | None = None) -> Any:
         """As ``get`` of the one store; ValueError unless there is exactly one asset."""
         self._settle()
-        return self._only("get").get(key, default)
+        return self._only("get").get(key, default, at=at)
 
-    def set(self, key: str, value: Any) -> int:
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """As ``get_many`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("get_many").get_many(keys)
+
+    def set(self, key: str, value: Any, *, if_revision: int | None = None) -> int:
         """As ``set`` of the one store; ValueError unless there is exactly one asset."""
         self._settle()
-        return self._only("set").set(key, value)
+        return self._only("set").set(key, value, if_revision=if_revision)
 
-    def delete(self, key: str) -> bool:
+    def create(self, key: str, value: Any) -> int:
+        """As ``create`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("create").create(key, value)
+
+    def set_many(self, values: Pairs) -> int | None:
+        """As ``set_many`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("set_many").set_many(values)
+
+    def delete(self, key: str, *, if_revision: int | None = None) -> bool:
         """As ``delete`` of the one store; ValueError unless there is exactly one asset."""
         self._settle()
-        return self._only("delete").delete(key)
+        return self._only("delete").delete(key, if_revision=if_revision)
+
+    def advance(self, key: str, value: Any, *, order: Order = "value") -> Advance:
+        """As ``advance`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("advance").advance(key, value, order=order)
+
+    def increment(self, key: str, by: Number = 1, default: Number = 0) -> Number:
+        """As ``increment`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("increment").increment(key, by, default)
+
+    def merge(
+        self,
+        key: str,
+        patch: dict[str, Any],
+        *,
+        remove: Iterable[Path] = (),
+        how: How = "replace",
+        order: Order = "value",
+    ) -> dict[str, Any]:
+        """As ``merge`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        store = self._only("merge")
+        return store.merge(key, patch, remove=remove, how=how, order=order)
+
+    def update(self, key: str, function: Callable[[Any], Any], default: Any = None) -> Any:
+        """As ``update`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        return self._only("update").update(key, function, default)
 
     def clear(self) -> int:
         """As ``clear`` of the one store; ValueError unless there is exactly one asset."""
@@ -123,6 +171,54 @@ class AssetStore:
         """As ``count`` of the one store; ValueError unless there is exactly one asset."""
         self._settle()
         return self._only("count").count(prefix)
+
+    def history(self, key: str, limit: int | None = None) -> Iterator[Event]:
+        """As ``history`` of the one store; ValueError unless there is exactly one asset."""
+        self._need()
+        return self._only("history").history(key, limit)
+
+    def rewind(
+        self,
+        key: str | None = None,
+        *,
+        to: int | datetime,
+        dry_run: bool = False,
+        expected: int | None = None,
+    ) -> Rewound:
+        """As ``rewind`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        store = self._only("rewind")
+        return store.rewind(key, to=to, dry_run=dry_run, expected=expected)
+
+    def watch(self, prefix: str = "", since: int | None = None) -> Watch:
+        """As ``watch`` of the one store; ValueError unless there is exactly one asset."""
+        self._need()
+        return self._only("watch").watch(prefix, since)
+
+    def wait_for(
+        self,
+        key: str,
+        *,
+        at_least: Any = None,
+        after: int | None = None,
+        order: Order = "value",
+        timeout: float | None = None,
+    ) -> Entry:
+        """As ``wait_for`` of the one store; ValueError unless there is exactly one asset."""
+        self._settle()
+        what = {"at_least": at_least, "after": after, "order": order, "timeout": timeout}
+        return self._only("wait_for").wait_for(key, **what)
+
+    def log(
+        self,
+        prefix: str = "",
+        *,
+        since: int | datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Event]:
+        """As ``log`` of the one store; ValueError unless there is exactly one asset."""
+        self._need()
+        return self._only("log").log(prefix, since=since, limit=limit)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._members}>"

@@ -80,6 +80,18 @@ class Entry(msgspec.Struct, frozen=True):
     updated_by: RecordedWriter
 
 
+class Advance(msgspec.Struct, frozen=True):
+    """What ``advance`` found: the entry as it stands now, and whether this call wrote it."""
+
+    applied: bool
+    entry: Entry
+
+
 def time_from_us(microseconds: int) -> datetime:
     """The aware datetime (UTC) for microseconds since 1970, exactly."""
     return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def time_to_us(time: datetime) -> int:
+    """Microseconds since 1970 of an aware datetime, exactly."""
+    return (time - _EPOCH) // timedelta(microseconds=1)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 __all__ = [
     "AssetStoreError",
     "Busy",
+    "Compacted",
     "Conflict",
     "Damaged",
     "DeadlineExceeded",
@@ -25,6 +26,7 @@ __all__ = [
     "ServerFault",
     "StoreFull",
     "UnknownAsset",
+    "WaitTimeout",
 ]
 
 
@@ -62,10 +64,21 @@ class InvalidRequest(Refused, ValueError):
 
 
 class Conflict(Refused):
-    """A condition did not hold. ``entry`` is what the store holds now, or None."""
+    """A condition did not hold, so nothing changed.
+
+    ``entry`` is the ``Entry`` of that key as it stands now, or None where there is none. In
+    ``detail``, "key" names it and "operation" counts, from 0, the operations of a transaction.
+    Where the condition was about no key, as that a target be empty, ``detail`` is None.
+    """
 
     default_code = "conflict"
     entry: Any = None
+
+
+class Compacted(Refused):
+    """The journal does not reach that far back any more. ``detail["oldest"]``: where it begins."""
+
+    default_code = "compacted"
 
 
 class Forbidden(Refused, PermissionError):
@@ -114,6 +127,10 @@ class DeadlineExceeded(OutcomeUnknown, TimeoutError):
     """The request was sent and the timeout ended before an answer came."""
 
 
+class WaitTimeout(AssetStoreError, TimeoutError):
+    """What ``wait_for`` waited for did not come in time; the daemon was there."""
+
+
 class ProtocolError(AssetStoreError):
     """Bytes broke the rules of docs/protocol.md; the connection is closed for good."""
 
@@ -124,6 +141,7 @@ _CLASSES: tuple[type[Refused], ...] = (
     InactiveAsset,
     InvalidRequest,
     Conflict,
+    Compacted,
     Forbidden,
     StoreFull,
     Damaged,

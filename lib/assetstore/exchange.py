@@ -26,6 +26,7 @@ from assetstore.messages import (
     AcceptManifest,
     AdvanceKey,
     AnyAnswer,
+    AnyOperation,
     AssetPage,
     Assets,
     Change,
@@ -75,6 +76,8 @@ ANSWER_ALLOWANCE_BYTES: Final = 16 * 1024 * 1024
 #: A refusal of the connection itself carries this instead of a request's id.
 CONNECTION_ID: Final = 0
 
+_WITH_A_VALUE: Final = (SetKey, AdvanceKey)
+
 _ANSWERS: Final[dict[type[Request], tuple[type, ...]]] = {
     Get: (Found, Absent),
     GetAt: (Found, Absent),
@@ -95,6 +98,10 @@ _ANSWERS: Final[dict[type[Request], tuple[type, ...]]] = {
     ListTrash: (TrashPage,),
     Sweep: (TrashPage,),
 }
+
+
+class RequestTooLong(InvalidRequest):
+    """The request does not fit the frame that the daemon takes. In parts it might."""
 
 
 def hello_frame(writer: Writer) -> bytes:
@@ -136,22 +143,27 @@ def request_frame(
     Of a repeat, ``fields`` has in the place of its age how much time was left when it was sent
     first, as a float: how old it is by now can be told here alone, after all waiting.
     """
-    if kind is Change:
-        for operation in fields[2]:
-            if isinstance(operation, SetKey | AdvanceKey):
-                check_value_size(len(operation.value), limits.max_value_bytes)
-            elif isinstance(operation, MergeKey):
-                check_value_size(len(operation.patch), limits.max_value_bytes)
-    if kind in REMEMBERED and type(fields[1]) is float:
-        age_ms = max(math.ceil((fields[1] - left_s) * 1000), 1)
-        fields = (fields[0], age_ms, *fields[2:])
+    if kind in REMEMBERED:
+        if kind is Change:
+            _check_sizes(fields[2], limits)
+        if type(fields[1]) is float:
+            age_ms = max(math.ceil((fields[1] - left_s) * 1000), 1)
+            fields = (fields[0], age_ms, *fields[2:])
     payload = encode(kind(request_id, max(int(left_s * 1000), 1), *fields))
     if len(payload) > limits.max_frame_bytes:
-        raise InvalidRequest(
+        raise RequestTooLong(
             f"the request is {len(payload):,} bytes long; "
             f"the daemon takes {limits.max_frame_bytes:,}"
         )
     return frame(payload)
+
+
+def _check_sizes(operations: Sequence[AnyOperation], limits: Limits) -> None:
+    for operation in operations:
+        if isinstance(operation, _WITH_A_VALUE):
+            check_value_size(len(operation.value), limits.max_value_bytes)
+        elif isinstance(operation, MergeKey):
+            check_value_size(len(operation.patch), limits.max_value_bytes)
 
 
 def check_answer(kind: type[Request], answer: AnyAnswer) -> AnyAnswer:

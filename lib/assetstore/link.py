@@ -5,6 +5,7 @@ Rule: decides who gets which connection, and nothing about trying again.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ class Link:
 
     Safe to share between threads, and usable in the child of a fork, which connects anew.
     """
+
+    _max_connections = MAX_CONNECTIONS
 
     def __init__(self, path: str, writer: Writer) -> None:
         self._path = path
@@ -91,7 +94,7 @@ class Link:
         """A connection: an idle one, or a new one, or one that another thread gives back."""
         with self._lock:
             self._check_open()
-            if self._taken < MAX_CONNECTIONS:
+            if self._taken < self._max_connections:
                 self._taken += 1
                 waiter = None
             else:
@@ -132,7 +135,8 @@ class Link:
             raise
         if not was_called and self._leave(waiter):
             raise NotConnected(
-                f"all {MAX_CONNECTIONS} connections of this client were in use by other threads"
+                f"all {self._max_connections} connections of this client were in use "
+                "by other threads"
             )
         if self._is_closed:
             if waiter.connection is not None:
@@ -190,6 +194,12 @@ class Link:
     def _check_open(self) -> None:
         if self._is_closed:
             raise ClientClosed("this client is closed; make a new one with assetstore.connect()")
+
+
+class WaitingLink(Link):
+    """For long polls: as many connections as there are threads that wait at once."""
+
+    _max_connections = sys.maxsize
 
 
 def _first(waiters: deque[_Waiter]) -> _Waiter | None:

@@ -9,7 +9,7 @@ from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assetstore.errors import InvalidRequest
-from assetstore.limits import check_prefix
+from assetstore.limits import MAX_PAGE_ITEMS, check_prefix
 
 if TYPE_CHECKING:
     from assetstore.store import Store
@@ -25,10 +25,7 @@ class Span(NamedTuple):
     @classmethod
     def of(cls, prefix: str, after: str | None, limit: int | None) -> Span:
         """The span, or TypeError, or InvalidRequest for what is beyond the limits of a key."""
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
-            raise TypeError(f"limit must be an int or None, not {type(limit).__name__}")
-        if limit is not None and limit < 0:
-            raise InvalidRequest(f"limit is {limit}; it must not be negative")
+        check_limit(limit)
         # Every key comes after the empty one, which is none.
         after = None if after is None else check_prefix(after, "after") or None
         return cls(check_prefix(prefix), after, limit)
@@ -111,6 +108,20 @@ class StoreValues(ValuesView[Any]):
 
     def __repr__(self) -> str:
         return f"{self._store!r}.values()"
+
+
+def check_limit(limit: int | None) -> int | None:
+    """Return the limit, or raise TypeError or InvalidRequest if it can be none."""
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+        raise TypeError(f"limit must be an int or None, not {type(limit).__name__}")
+    if limit is not None and limit < 0:
+        raise InvalidRequest(f"limit is {limit}; it must not be negative")
+    return limit
+
+
+def page_size(limit: int | None) -> int:
+    """How many to ask for next, if limit are still wanted."""
+    return MAX_PAGE_ITEMS if limit is None else min(limit, MAX_PAGE_ITEMS)
 
 
 def _length(store: Store, span: Span) -> int:

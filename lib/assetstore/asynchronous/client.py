@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
 from assetstore.address import check_socket, default_socket
+from assetstore.answers import entry_of
 from assetstore.assets import reference
 from assetstore.asynchronous.calls import Calls
 from assetstore.asynchronous.container import AsyncAssetStore
-from assetstore.asynchronous.link import Link
+from assetstore.asynchronous.journal import new_log, new_watch
+from assetstore.asynchronous.link import Link, WaitingLink
 from assetstore.asynchronous.store import AsyncStore
-from assetstore.entries import Writer
+from assetstore.asynchronous.transaction import AsyncTransaction
+from assetstore.asynchronous.watching import AsyncWatch
+from assetstore.entries import Entry, Writer
 from assetstore.errors import ProtocolError
-from assetstore.limits import MAX_PAGE_ITEMS, MAX_PURGE
+from assetstore.events import Event
+from assetstore.limits import MAX_PAGE_ITEMS, MAX_PURGE, check_key
 from assetstore.listing import AssetInfo, Restored, TrashInfo, check_trash_id
 from assetstore.messages import (
     AcceptManifest,
@@ -81,8 +87,10 @@ class AsyncClient:
             raise TypeError(f"writer must be an assetstore.Writer, not {type(writer).__name__}")
         writer.check()
         self._socket = check_socket(default_socket() if socket is None else socket)
+        timeout_s = check_timeout(timeout)
         self._link = Link(self._socket, writer)
-        self._calls = Calls(self._link, self._socket, check_timeout(timeout))
+        self._waiting = WaitingLink(self._socket, writer)
+        self._calls = Calls(self._link, self._waiting, self._socket, timeout_s)
 
     @property
     def socket(self) -> str:
@@ -93,9 +101,10 @@ class AsyncClient:
         """Close the connections; calls made afterwards raise NotConnected. May be called twice.
 
         Of an ``AsyncClient``, calls under way end with OutcomeUnknown; of a ``Client``, those
-        under way in other threads end in their own time.
+        under way in other threads end in their own time, a watch after up to 10 s.
         """
         await self._link.close()
+        await self._waiting.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -129,6 +138,35 @@ class AsyncClient:
         Aliases among them are passed over. TypeError for something that names no asset.
         """
         return AsyncAssetStore(self._calls, inlets, outlets)
+
+    def transaction(self) -> AsyncTransaction:
+        """A block of changes to any stores, all of which happen or none; see its class."""
+        return AsyncTransaction(self._calls)
+
+    async def get_many(self, keys: Iterable[tuple[Any, str]]) -> list[Entry | None]:
+        """The entries of several keys of any assets, in order; None where there is no such key.
+
+        ``keys`` are pairs of an asset and a key. All are of one moment: no transaction is seen in
+        part. At most 1,000, and 8 MiB of values together: InvalidRequest beyond.
+        """
+        pairs = [(reference(asset), check_key(key)) for asset, key in keys]
+        found = await self._calls.get_many(pairs)
+        return [
+            None if stored is None else entry_of(key, stored)
+            for (_, key), stored in zip(pairs, found, strict=True)
+        ]
+
+    # sync: def watch(self, since: int | None = None) -> Watch:
+    def watch(self, since: int | None = None) -> AsyncWatch:  # async only
+        """What is committed to any store and what happens to assets, as ``watch`` of a store."""
+        # sync: return new_watch(self._calls, None, "", since).start()
+        return new_watch(self._calls, None, "", since)  # async only
+
+    def log(
+        self, *, since: int | datetime | None = None, limit: int | None = None
+    ) -> AsyncIterator[Event]:
+        """What was committed to any store and what happened to assets, as ``log`` of a store."""
+        return new_log(self._calls, None, "", since, limit)
 
     async def assets(self) -> AsyncIterator[AssetInfo]:
         """All assets that the daemon knows, in the order in which they became known."""

@@ -5,16 +5,20 @@ Rule: which references are one asset is decided in members.py, and a store does 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from assetstore.assets import describe, reference
 from assetstore.asynchronous.calls import Calls
 from assetstore.asynchronous.store import AsyncStore
 from assetstore.asynchronous.views import StoreItems, StoreKeys
-from assetstore.entries import Entry
+from assetstore.asynchronous.watching import AsyncWatch
+from assetstore.entries import Advance, Entry
+from assetstore.events import Event, Rewound
 from assetstore.members import Member, Members
-from assetstore.messages import AssetRef
+from assetstore.messages import AssetRef, Order
+from assetstore.operations import How, Number, Pairs, Path
 
 
 class AsyncAssetStore:
@@ -72,20 +76,64 @@ class AsyncAssetStore:
         if assets:
             await self._settle(*map(reference, assets))
 
-    async def get(self, key: str, default: Any = None) -> Any:
+    async def get(self, key: str, default: Any = None, *, at: int | datetime | None = None) -> Any:
         """As ``get`` of the one store; ValueError unless there is exactly one asset."""
         await self._settle()
-        return await self._only("get").get(key, default)
+        return await self._only("get").get(key, default, at=at)
 
-    async def set(self, key: str, value: Any) -> int:
+    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """As ``get_many`` of the one store; ValueError unless there is exactly one asset."""
+        await self._settle()
+        return await self._only("get_many").get_many(keys)
+
+    async def set(self, key: str, value: Any, *, if_revision: int | None = None) -> int:
         """As ``set`` of the one store; ValueError unless there is exactly one asset."""
         await self._settle()
-        return await self._only("set").set(key, value)
+        return await self._only("set").set(key, value, if_revision=if_revision)
 
-    async def delete(self, key: str) -> bool:
+    async def create(self, key: str, value: Any) -> int:
+        """As ``create`` of the one store; ValueError unless there is exactly one asset."""
+        await self._settle()
+        return await self._only("create").create(key, value)
+
+    async def set_many(self, values: Pairs) -> int | None:
+        """As ``set_many`` of the one store; ValueError unless there is exactly one asset."""
+        await self._settle()
+        return await self._only("set_many").set_many(values)
+
+    async def delete(self, key: str, *, if_revision: int | None = None) -> bool:
         """As ``delete`` of the one store; ValueError unless there is exactly one asset."""
         await self._settle()
-        return await self._only("delete").delete(key)
+        return await self._only("delete").delete(key, if_revision=if_revision)
+
+    async def advance(self, key: str, value: Any, *, order: Order = "value") -> Advance:
+        """As ``advance`` of the one store; ValueError unless there is exactly one asset."""
+        await self._settle()
+        return await self._only("advance").advance(key, value, order=order)
+
+    async def increment(self, key: str, by: Number = 1, default: Number = 0) -> Number:
+        """As ``increment`` of the one store; ValueError unless there is exactly one asset."""
+        await self._settle()
+        return await self._only("increment").increment(key, by, default)
+
+    async def merge(
+        self,
+        key: str,
+        patch: dict[str, Any],
+        *,
+        remove: Iterable[Path] = (),
+        how: How = "replace",
+        order: Order = "value",
+    ) -> dict[str, Any]:
+        """As ``merge`` of the one store; ValueError unless there is exactly one asset."""
+        await self._settle()
+        store = self._only("merge")
+        return await store.merge(key, patch, remove=remove, how=how, order=order)
+
+    async def update(self, key: str, function: Callable[[Any], Any], default: Any = None) -> Any:
+        """As ``update`` of the one store; ValueError unless there is exactly one asset."""
+        await self._settle()
+        return await self._only("update").update(key, function, default)
 
     async def clear(self) -> int:
         """As ``clear`` of the one store; ValueError unless there is exactly one asset."""
@@ -122,6 +170,56 @@ class AsyncAssetStore:
         """As ``count`` of the one store; ValueError unless there is exactly one asset."""
         await self._settle()
         return await self._only("count").count(prefix)
+
+    def history(self, key: str, limit: int | None = None) -> AsyncIterator[Event]:
+        """As ``history`` of the one store; ValueError unless there is exactly one asset."""
+        self._need()
+        return self._only("history").history(key, limit)
+
+    async def rewind(
+        self,
+        key: str | None = None,
+        *,
+        to: int | datetime,
+        dry_run: bool = False,
+        expected: int | None = None,
+    ) -> Rewound:
+        """As ``rewind`` of the one store; ValueError unless there is exactly one asset."""
+        await self._settle()
+        store = self._only("rewind")
+        return await store.rewind(key, to=to, dry_run=dry_run, expected=expected)
+
+    # sync: def watch(self, prefix: str = "", since: int | None = None) -> Watch:
+    def watch(self, prefix: str = "", since: int | None = None) -> AsyncWatch:  # async only
+        """As ``watch`` of the one store; ValueError unless there is exactly one asset."""
+        self._need()
+        return self._only("watch").watch(prefix, since)
+
+    async def wait_for(
+        self,
+        key: str,
+        *,
+        at_least: Any = None,
+        after: int | None = None,
+        order: Order = "value",
+        # sync: timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # async only
+    ) -> Entry:
+        """As ``wait_for`` of the one store; ValueError unless there is exactly one asset."""
+        await self._settle()
+        what = {"at_least": at_least, "after": after, "order": order, "timeout": timeout}
+        return await self._only("wait_for").wait_for(key, **what)
+
+    def log(
+        self,
+        prefix: str = "",
+        *,
+        since: int | datetime | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Event]:
+        """As ``log`` of the one store; ValueError unless there is exactly one asset."""
+        self._need()
+        return self._only("log").log(prefix, since=since, limit=limit)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._members}>"

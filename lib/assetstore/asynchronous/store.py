@@ -1,20 +1,27 @@
 """The store of one asset, as its user sees it.
 
-Rule: a method is one request, or the pages of one listing; a store holds no state but which asset.
+Rule: a method is one request, or the pages of one listing, or tries of one change; a store holds no
+state but which asset.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from copy import deepcopy
+from datetime import datetime
+from time import monotonic
 from typing import Any
 
-from assetstore.answers import entry_of, revision_of
+from assetstore.answers import entry_of, result_of
 from assetstore.assets import describe
 from assetstore.asynchronous.calls import Calls
+from assetstore.asynchronous.journal import StoreJournal
 from assetstore.asynchronous.views import StoreItems, StoreKeys
-from assetstore.entries import Entry
-from assetstore.errors import ProtocolError
-from assetstore.limits import MAX_PAGE_ITEMS, check_key, check_prefix
+from assetstore.contest import Contest
+from assetstore.entries import Advance, Entry
+from assetstore.errors import Conflict, ProtocolError
+from assetstore.limits import check_key, check_prefix
 
 # sync: from assetstore.mapping import StoreMapping
 from assetstore.messages import (
@@ -23,55 +30,94 @@ from assetstore.messages import (
     ClearStore,
     Count,
     Counted,
-    DeleteKey,
     Found,
     Get,
+    GetAt,
     ItemPage,
     Items,
     KeyPage,
     Keys,
-    SetKey,
+    Order,
 )
-from assetstore.values import decode_value, encode_value
-from assetstore.views import Span
+from assetstore.moments import check_moment
+from assetstore.operations import (
+    How,
+    Number,
+    Pairs,
+    Path,
+    advance_key,
+    delete_key,
+    increment_key,
+    merge_key,
+    pairs_of,
+    set_key,
+)
+from assetstore.values import decode_value
+from assetstore.views import Span, page_size
 
 
-# sync: class Store(StoreMapping):
-class AsyncStore:  # async only
+# sync: class Store(StoreMapping, StoreJournal):
+class AsyncStore(StoreJournal):  # async only
     """The keys and values of one asset. Made by ``client.store(asset)`` or ``container[asset]``.
 
     It holds no connection and costs nothing to make or drop; it works as long as its client does.
     Every call raises ``UnknownAsset`` if the asset is not in the accepted manifest, and its
     subclass ``InactiveAsset`` if it has been there; NotConnected, OutcomeUnknown or
-    DeadlineExceeded as ``connect`` says.
+    DeadlineExceeded as ``connect`` says. When a call that changes something returns, the change is
+    on disk; when it raises anything but those two last, nothing changed.
+
+    Where several may write, read and write in one call: ``advance``, ``increment``, ``merge`` and
+    ``update`` lose nobody's change. ``if_revision`` makes a change only if the key still stands at
+    that revision, 0 for "is absent", and raises ``Conflict`` otherwise.
 
     The blocking ``Store`` is a ``MutableMapping`` besides: ``store[key]``, ``store[key] = value``,
     ``del store[key]``, ``key in store``, ``len(store)``, iteration over the keys.
     """
 
     def __init__(self, calls: Calls, ref: AssetRef) -> None:
+        super().__init__(calls, ref)
         self._call = calls.call
-        self._change = calls.change
-        self._ref = ref
+        self._do = calls.do
 
     @property
     def asset(self) -> AssetRef:
         """The reference by which this store asks for its asset."""
         return self._ref
 
-    async def get(self, key: str, default: Any = None) -> Any:
+    async def get(self, key: str, default: Any = None, *, at: int | datetime | None = None) -> Any:
         """The value of key, or default if the asset is active and has no such key.
 
         It equals what was set, and so do the types of all its parts. It is on disk: a value is
         shown to nobody before it is. Key: 1 to 512 characters, else InvalidRequest (a ValueError).
         Damaged if the stored record fails its checksum.
+
+        With ``at``, the value as it stood after the change of that revision, or at that time, an
+        aware datetime. Compacted if the journal does not reach so far.
         """
-        answer: Found | Absent = await self._call(Get, self._ref, check_key(key))
+        answer: Found | Absent
+        if at is None:
+            answer = await self._call(Get, self._ref, check_key(key))
+        else:
+            answer = await self._call(GetAt, self._ref, check_key(key), *check_moment(at, "at"))
         if type(answer) is Found:
             return decode_value(answer.entry.value)
         return default
 
-    async def set(self, key: str, value: Any) -> int:
+    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of those of the keys that are there, in the order of keys.
+
+        All are of one moment: no transaction is seen in part. At most 1,000, and 8 MiB of values
+        together: InvalidRequest beyond.
+        """
+        wanted = [check_key(key) for key in keys]
+        found = await self._calls.get_many([(self._ref, key) for key in wanted])
+        return {
+            key: decode_value(stored.value)
+            for key, stored in zip(wanted, found, strict=True)
+            if stored is not None
+        }
+
+    async def set(self, key: str, value: Any, *, if_revision: int | None = None) -> int:
         """Write or overwrite the value of key, and return the revision of this change.
 
         When it returns, the value is on disk. A value is str, int of any size, float, bool, list
@@ -80,19 +126,121 @@ class AsyncStore:  # async only
         other types, InvalidRequest (a ValueError) for None itself, NaN, infinities, lone
         surrogates and what is too large.
 
-        After DeadlineExceeded the value may be the new or the old one; to set it again is safe.
+        Conflict, which has the entry, if ``if_revision`` is given and is not the key's revision.
+        After DeadlineExceeded the value may be the new or the old one.
         """
-        operation = SetKey(self._ref, check_key(key), encode_value(value), None)
-        [outcome] = await self._change((operation,))
-        return revision_of(outcome)
+        revision: int = await self._do(set_key(self._ref, key, value, if_revision))
+        return revision
 
-    async def delete(self, key: str) -> bool:
+    async def create(self, key: str, value: Any) -> int:
+        """Write the value of key, which is absent, and return the revision of this change.
+
+        Of several who create the same key at once, one succeeds: it is on disk then. The others
+        get Conflict, with the entry, as for ``set(key, value, if_revision=0)``.
+        """
+        revision: int = await self._do(set_key(self._ref, key, value, 0))
+        return revision
+
+    async def set_many(self, values: Pairs) -> int | None:
+        """Write all of a mapping, or of pairs, in one commit; return the last revision.
+
+        All of it is on disk then, and no reader has seen a part; None if there was nothing to
+        write. At most 1,000 keys, and about 1 MiB together: InvalidRequest beyond, nothing changed.
+        """
+        operations = [set_key(self._ref, key, value, None) for key, value in pairs_of(values)]
+        if not operations:
+            return None
+        outcomes = await self._calls.change(operations)
+        last: int = result_of(operations[-1], outcomes[-1])
+        return last
+
+    async def delete(self, key: str, *, if_revision: int | None = None) -> bool:
         """Delete key; return whether it was there.
 
-        When it returns, the key is gone on disk.
+        When it returns, the key is gone on disk. Conflict, which has the entry, if ``if_revision``
+        is given and is not the key's revision.
         """
-        [outcome] = await self._change((DeleteKey(self._ref, check_key(key), None),))
-        return outcome.revision is not None
+        existed: bool = await self._do(delete_key(self._ref, key, if_revision))
+        return existed
+
+    async def advance(self, key: str, value: Any, *, order: Order = "value") -> Advance:
+        """Write the value of key if it is absent or less; return the entry as it stands after.
+
+        The daemon compares, so of many who advance a key at once none sets it back. When it
+        returns, the entry is on disk; ``applied`` says whether this call wrote it.
+
+        Comparable are two numbers, two strings, by code point, and two lists of such, item by
+        item. With ``order="time"`` strings are RFC 3339 instants, so that "+02:00" and "Z" order
+        rightly. InvalidRequest for anything else, also where key is absent.
+        """
+        result: Advance = await self._do(advance_key(self._ref, key, value, order))
+        return result
+
+    async def increment(self, key: str, by: Number = 1, default: Number = 0) -> Number:
+        """Add ``by`` to the number that key holds, or to default; return the new value.
+
+        The daemon adds, so none of many increments at once is lost, and each is carried out once.
+        When it returns, the value is on disk. Exact for int of any size. InvalidRequest if the
+        value is no number, or the sum no finite one.
+        """
+        value: Number = await self._do(increment_key(self._ref, key, by, default))
+        return value
+
+    async def merge(
+        self,
+        key: str,
+        patch: dict[str, Any],
+        *,
+        remove: Iterable[Path] = (),
+        how: How = "replace",
+        order: Order = "value",
+    ) -> dict[str, Any]:
+        """Lay the fields of patch over those of the dict that key holds; return the value after.
+
+        A dict in patch is laid over a dict in the same way, and everything else replaces what was
+        there; None is a value. ``remove`` names fields to take out first, by name, or by the list
+        of names that leads to them. With ``how="max"`` a field is taken only where it is absent or
+        less, by the rule of ``advance`` and its ``order``: several may keep their cursors in one
+        key. An absent key is an empty dict.
+
+        The daemon merges, so that none of many merges at once is lost. When it returns, the value
+        is on disk. InvalidRequest if key holds something else.
+        """
+        operation = merge_key(self._ref, key, patch, remove, how, order)
+        value: dict[str, Any] = await self._do(operation)
+        return value
+
+    # sync: def _update(self, key: str, function: Callable[[Any], Any], default: Any) -> Any:
+    async def update(  # async only
+        self,  # async only
+        key: str,  # async only
+        function: Callable[[Any], Any],  # async only
+        default: Any = None,  # async only
+    ) -> Any:  # async only
+        """Write what function makes of the value of key, or of default; return the new value.
+
+        When it returns, the value is on disk, and nobody has written between the reading and the
+        writing. If somebody has, function is called again with what they wrote, so it may be
+        called several times and must do nothing else. If it raises, nothing happened.
+
+        It tries again for as long as the client's timeout, then it raises the last Conflict;
+        each of its requests may take that long too. To count or to keep the greatest,
+        ``increment`` and ``advance`` cost less.
+        """
+        deadline = monotonic() + self._calls.timeout_s
+        contest = Contest()
+        entry = await self.entry(key)
+        while True:
+            value = function(deepcopy(default) if entry is None else entry.value)
+            try:
+                await self.set(key, value, if_revision=0 if entry is None else entry.revision)
+                return value
+            except Conflict as exc:
+                entry = exc.entry
+                pause_s = contest.pause_after(exc, deadline - monotonic())
+            if pause_s:
+                await asyncio.sleep(pause_s)
+                entry = await self.entry(key)
 
     # sync: def clear(self) -> int:  # type: ignore[override]
     async def clear(self) -> int:  # async only
@@ -101,8 +249,8 @@ class AsyncStore:  # async only
         Takes the same time for one key as for a million. They stay in the trash for the daemon's
         grace (7 days by default), and ``assetstore trash restore`` brings them back.
         """
-        [outcome] = await self._change((ClearStore(self._ref),))
-        return outcome.count
+        count: int = await self._do(ClearStore(self._ref))
+        return count
 
     async def entry(self, key: str) -> Entry | None:
         """The value of key with its revision, and when and by whom it was written; or None."""
@@ -165,7 +313,7 @@ class AsyncStore:  # async only
         limit: int | None,
     ) -> AsyncIterator[str]:
         while limit is None or limit > 0:
-            page: KeyPage = await self._call(Keys, self._ref, prefix, after, _page_size(limit))
+            page: KeyPage = await self._call(Keys, self._ref, prefix, after, page_size(limit))
             # sync: yield from page.keys
             for key in page.keys:  # async only
                 yield key  # async only
@@ -181,17 +329,13 @@ class AsyncStore:  # async only
         limit: int | None,
     ) -> AsyncIterator[Entry]:
         while limit is None or limit > 0:
-            page: ItemPage = await self._call(Items, self._ref, prefix, after, _page_size(limit))
+            page: ItemPage = await self._call(Items, self._ref, prefix, after, page_size(limit))
             for key, stored in page.items:
                 yield entry_of(key, stored)
             if not page.more:
                 return
             after = _last([key for key, _ in page.items])
             limit = None if limit is None else limit - len(page.items)
-
-
-def _page_size(limit: int | None) -> int:
-    return MAX_PAGE_ITEMS if limit is None else min(limit, MAX_PAGE_ITEMS)
 
 
 def _last(keys: list[str]) -> str:
