@@ -14,6 +14,7 @@ from typing import Any
 from assetstore.answers import error_of, result_of
 from assetstore.errors import (
     AssetStoreError,
+    Busy,
     InvalidRequest,
     NotConnected,
     OutcomeUnknown,
@@ -21,7 +22,7 @@ from assetstore.errors import (
     Refused,
 )
 from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_OPERATIONS, MAX_PAGE_ITEMS, MAX_RESOLVE_REFS
-from assetstore.link import Link, WaitingLink
+from assetstore.link import Link
 from assetstore.messages import (
     AnyOperation,
     AssetRef,
@@ -39,15 +40,18 @@ from assetstore.messages import (
     WireEntry,
 )
 from assetstore.requests import new_request_id
-from assetstore.retry import Attempts
+from assetstore.retry import LONGEST_PAUSE_S, Attempts
 
 
 class Calls:
-    """Makes calls to one daemon. ``timeout_s``: the client's timeout."""
+    """Makes calls to one daemon; those that wait there for something to happen go by ``waiting``.
+
+    ``timeout_s`` is the client's timeout.
+    """
 
     __slots__ = ("_link", "_socket", "_waiting", "timeout_s")
 
-    def __init__(self, link: Link, waiting: WaitingLink, socket: str, timeout_s: float) -> None:
+    def __init__(self, link: Link, waiting: Link, socket: str, timeout_s: float) -> None:
         self._link = link
         self._waiting = waiting
         self._socket = socket
@@ -113,7 +117,7 @@ class Calls:
     def poll(self, *fields: Any, wait_s: float) -> EventPage:
         """The answer to a request for events that waits up to wait_s seconds for one.
 
-        It travels beside the other calls. The client's timeout is for being without a daemon.
+        The client's timeout is for being without a daemon.
         """
         timeout_s = self.timeout_s + wait_s
         deadline = monotonic() + timeout_s
@@ -131,7 +135,8 @@ class Calls:
         # Perhaps the daemon restarts. Whether it is back is asked without waiting for events.
         attempts = Attempts(Events, self._socket, timeout_s)
         pause_s = attempts.pause_after(error, timeout_s, was_answered=answer is not None)
-        time.sleep(pause_s)
+        # Busy means that too many wait there already; then events are asked for now and then.
+        time.sleep(LONGEST_PAUSE_S if isinstance(error, Busy) else pause_s)
         page: EventPage = self.call(Events, *fields, 0)
         return page
 

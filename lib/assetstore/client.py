@@ -148,7 +148,7 @@ class Client:
         """The entries of several keys of any assets, in order; None where there is no such key.
 
         ``keys`` are pairs of an asset and a key. All are of one moment: no transaction is seen in
-        part. At most 1,000, and 8 MiB of values together: InvalidRequest beyond.
+        part. At most 1,000, and 15 MiB of entries together: InvalidRequest beyond.
         """
         pairs = [(reference(asset), check_key(key)) for asset, key in keys]
         found = self._calls.get_many(pairs)

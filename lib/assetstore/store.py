@@ -104,7 +104,7 @@ class Store(StoreMapping, StoreJournal):
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """The values of those of the keys that are there, in the order of keys.
 
-        All are of one moment: no transaction is seen in part. At most 1,000, and 8 MiB of values
+        All are of one moment: no transaction is seen in part. At most 1,000, and 15 MiB of entries
         together: InvalidRequest beyond.
         """
         wanted = [check_key(key) for key in keys]

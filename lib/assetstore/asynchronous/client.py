@@ -17,7 +17,7 @@ from assetstore.assets import reference
 from assetstore.asynchronous.calls import Calls
 from assetstore.asynchronous.container import AsyncAssetStore
 from assetstore.asynchronous.journal import new_log, new_watch
-from assetstore.asynchronous.link import Link, WaitingLink
+from assetstore.asynchronous.link import Link
 from assetstore.asynchronous.store import AsyncStore
 from assetstore.asynchronous.transaction import AsyncTransaction
 from assetstore.asynchronous.watching import AsyncWatch
@@ -25,6 +25,8 @@ from assetstore.entries import Entry, Writer
 from assetstore.errors import ProtocolError
 from assetstore.events import Event
 from assetstore.limits import MAX_PAGE_ITEMS, MAX_PURGE, check_key
+
+# sync: from assetstore.link import WaitingLink
 from assetstore.listing import AssetInfo, Restored, TrashInfo, check_trash_id
 from assetstore.messages import (
     AcceptManifest,
@@ -89,7 +91,8 @@ class AsyncClient:
         self._socket = check_socket(default_socket() if socket is None else socket)
         timeout_s = check_timeout(timeout)
         self._link = Link(self._socket, writer)
-        self._waiting = WaitingLink(self._socket, writer)
+        # sync: self._waiting = WaitingLink(self._socket, writer)
+        self._waiting = self._link  # async only
         self._calls = Calls(self._link, self._waiting, self._socket, timeout_s)
 
     @property
@@ -104,7 +107,7 @@ class AsyncClient:
         under way in other threads end in their own time, a watch after up to 10 s.
         """
         await self._link.close()
-        await self._waiting.close()
+        # sync: self._waiting.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,7 +150,7 @@ class AsyncClient:
         """The entries of several keys of any assets, in order; None where there is no such key.
 
         ``keys`` are pairs of an asset and a key. All are of one moment: no transaction is seen in
-        part. At most 1,000, and 8 MiB of values together: InvalidRequest beyond.
+        part. At most 1,000, and 15 MiB of entries together: InvalidRequest beyond.
         """
         pairs = [(reference(asset), check_key(key)) for asset, key in keys]
         found = await self._calls.get_many(pairs)

@@ -35,8 +35,8 @@ class StoreJournal:
     def history(self, key: str, limit: int | None = None) -> AsyncIterator[Event]:
         """The changes of key, newest first, at most limit of them.
 
-        As far back as the journal reaches. A clear removes the key without an event of its own:
-        ``log`` has it.
+        As far back as the journal reaches. Among them are the events of the asset by which the key
+        came or went, with key None: "clear", "restored", "moved".
         """
         return _history(self._calls, self._ref, check_key(key), check_limit(limit))
 
@@ -74,12 +74,13 @@ class StoreJournal:
         From the revision ``since`` on, inclusive; without it from now on: the blocking client asks
         for the position in this call, the asynchronous one with the first event, or in ``await
         watch.start()``. Each change is seen once, in order, across restarts of the daemon.
-        Of keys that begin with prefix, and with an empty one also what happens to the asset.
+        Of keys that begin with prefix, and with an empty one also what happens to the asset: that
+        it is cleared, for example, which is no event of a key.
 
         Compacted if the journal does not reach back to ``since``. ``NotConnected`` or
         DeadlineExceeded when the daemon was away for longer than the client's timeout; to go on,
-        give the revision of the last event + 1 as ``since``. While it waits it uses a connection
-        beside those for other calls.
+        give the revision of the last event + 1 as ``since``. While it waits, a blocking watch
+        uses a connection beside those for other calls.
         """
         # sync: return new_watch(self._calls, self._ref, prefix, since).start()
         return new_watch(self._calls, self._ref, prefix, since)  # async only
@@ -103,7 +104,7 @@ class StoreJournal:
 
         ``WaitTimeout``, a TimeoutError, after ``timeout`` seconds; without it, it waits for ever.
         ``NotConnected`` or DeadlineExceeded when the daemon was away for longer than the client's
-        timeout. While it waits it uses a connection beside those for other calls.
+        timeout. While it waits, the blocking client uses a connection beside those for other calls.
         """
         what = (at_least, after, order, timeout)
         return await wait_for(self._calls, self._ref, check_key(key), *what)

@@ -6,11 +6,9 @@ Rule: decides when to connect, and nothing about trying again.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from assetstore.asynchronous.connection import Connection
 from assetstore.entries import Writer
@@ -18,10 +16,6 @@ from assetstore.errors import NotConnected
 from assetstore.forking import after_fork
 from assetstore.messages import AnyAnswer, Request
 from assetstore.retry import ClientClosed
-
-#: Requests that wait on one connection. The daemon takes 128 at a time from each, and one beyond
-#: would wait for those before it to end.
-MAX_WAITING: Final = 64
 
 
 class Link:
@@ -108,35 +102,3 @@ class Link:
         if connection is not None and connection.loop is not asyncio.get_running_loop():
             self._reset()
             connection.forget()
-
-
-class WaitingLink:
-    """For long polls: as many connections as they need, with MAX_WAITING of them on each."""
-
-    def __init__(self, path: str, writer: Writer) -> None:
-        self._make = partial(Link, path, writer)
-        self._is_closed = False
-        self._links: list[Link] = []
-        self._waiting: Counter[Link] = Counter()
-
-    async def exchange(
-        self, kind: type[Request], fields: Sequence[Any], deadline: float
-    ) -> AnyAnswer:
-        """As Connection.exchange, on a connection that has room for one that waits."""
-        link = next((each for each in self._links if self._waiting[each] < MAX_WAITING), None)
-        if link is None:
-            link = self._make()
-            if self._is_closed:
-                await link.close()
-            self._links.append(link)
-        self._waiting[link] += 1
-        try:
-            return await link.exchange(kind, fields, deadline)
-        finally:
-            self._waiting[link] -= 1
-
-    async def close(self) -> None:
-        """Close the connections, as Link.close."""
-        self._is_closed = True
-        for link in self._links:
-            await link.close()
