@@ -15,7 +15,7 @@ import json
 import marshal
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -40,6 +40,9 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STRETCH: Final = 256
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+# Of a long path a message shows both ends: with keys of 40 characters, a whole one has 100 KB.
+_END_STEPS: Final = 8
 
 
 def encode_value(value: Any) -> bytes:
@@ -108,6 +111,14 @@ def check_json(text: bytes) -> None:
         raise InvalidRequest(_too_deep("value"))
 
 
+def place_of(path: Sequence[str | int]) -> str:
+    """Where in a value this path of keys and indexes leads, for messages: ``value["a"][3]``."""
+    if len(path) > 2 * _END_STEPS:
+        return f"{place_of(path[:_END_STEPS])}...{place_of(path[-_END_STEPS:])[len('value') :]}"
+    steps = (f"[{step if isinstance(step, int) else json.dumps(step[:40])}]" for step in path)
+    return "value" + "".join(steps)
+
+
 def _is_shallow(text: bytes) -> bool:
     """Whether the JSON text is nested at most MAX_VALUE_DEPTH levels deep."""
     if text.count(b"[") + text.count(b"{") <= MAX_VALUE_DEPTH:
@@ -132,7 +143,7 @@ def _check(value: Any, path: list[str | int]) -> None:
     if kind is list or kind is dict:
         # A value that contains itself ends here too.
         if len(path) >= MAX_VALUE_DEPTH:
-            raise InvalidRequest(_too_deep(_place(path[:3]) + "..."))
+            raise InvalidRequest(_too_deep(place_of(path[:3]) + "..."))
         for step, inner in value.items() if kind is dict else enumerate(value):
             if kind is dict:
                 _check_dict_key(step, path)
@@ -140,20 +151,20 @@ def _check(value: Any, path: list[str | int]) -> None:
             _check(inner, path)
             path.pop()
     elif kind is str:
-        _check_text(value, _place(path))
+        _check_text(value, place_of(path))
     elif kind is float:
         if not math.isfinite(value):
-            raise InvalidRequest(f"{_place(path)} is {value}, which JSON cannot hold")
+            raise InvalidRequest(f"{place_of(path)} is {value}, which JSON cannot hold")
     elif not (value is None or kind is bool or kind is int):
-        raise TypeError(f"{_place(path)} is of type {_type_name(kind)}; {_TAKES}")
+        raise TypeError(f"{place_of(path)} is of type {_type_name(kind)}; {_TAKES}")
 
 
 def _check_dict_key(key: object, path: list[str | int]) -> None:
     if type(key) is not str:
         raise TypeError(
-            f"{_place(path)} has a key of type {_type_name(type(key))}, {key!r:.40}; {_TAKES}"
+            f"{place_of(path)} has a key of type {_type_name(type(key))}, {key!r:.40}; {_TAKES}"
         )
-    _check_text(key, f"a key of {_place(path)}")
+    _check_text(key, f"a key of {place_of(path)}")
 
 
 def _check_text(text: str, place: str) -> None:
@@ -163,12 +174,6 @@ def _check_text(text: str, place: str) -> None:
         raise InvalidRequest(
             f"{place} holds a lone surrogate at position {exc.start}, which is no character"
         ) from None
-
-
-def _place(path: list[str | int]) -> str:
-    """Where in the value: ``value["a"][3]``."""
-    steps = (f"[{step if isinstance(step, int) else json.dumps(step[:40])}]" for step in path)
-    return "value" + "".join(steps)
 
 
 def _type_name(kind: type) -> str:

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from assetstore.errors import InvalidRequest, ProtocolError
-from assetstore.values import check_json, decode_value, encode_value
+from assetstore.values import check_json, decode_value, encode_value, place_of
 
 HUGE = 10**5_000 + 7
 
@@ -379,3 +379,14 @@ def test_an_integer_of_a_million_digits_does_not_stop_a_reader() -> None:
 def test_stored_text_that_is_no_json_is_a_protocol_error(text: bytes) -> None:
     with pytest.raises(ProtocolError, match="not JSON"):
         decode_value(text)
+
+
+def test_a_place_is_written_as_python_would_reach_it_and_shortened_where_it_is_long() -> None:
+    assert place_of([]) == "value"
+    assert place_of(["a", 3, 'b "c"', "x" * 50]) == (
+        'value["a"][3]["b \\"c\\""]["' + "x" * 40 + '"]'
+    )
+    assert place_of(range(16)) == "value" + "".join(f"[{step}]" for step in range(16))
+    assert place_of(range(100)) == (
+        "value[0][1][2][3][4][5][6][7]...[92][93][94][95][96][97][98][99]"
+    )
