@@ -46,6 +46,20 @@ def outcome(answer: m.AnyAnswer) -> m.Outcome:
     return only
 
 
+def revision(answer: m.AnyAnswer) -> int:
+    """What a change of one operation was given; fails if it changed nothing."""
+    found = outcome(answer).revision
+    assert found is not None
+    return found
+
+
+def refused(answer: m.AnyAnswer, code: str) -> m.Failed:
+    """The refusal with this code; fails if it is anything else."""
+    assert isinstance(answer, m.Failed), answer
+    assert answer.code == code, answer
+    return answer
+
+
 def connect(path: Path, deadline_s: float = DEADLINE_S) -> socket.socket:
     """A connected socket, although others may have to be accepted first."""
     sock = socket.socket(socket.AF_UNIX)
@@ -110,6 +124,12 @@ class Wire:
     def ask(self, message: object) -> m.AnyAnswer:
         """Send one message and return the next answer."""
         return self.send_messages(message).answer()
+
+    def value(self, asset: m.AssetRef, key: str) -> bytes | None:
+        """The value of a key, or None where it is absent; fails if it is refused."""
+        found = self.ask(m.Get(1, None, asset, key))
+        assert isinstance(found, m.Found | m.Absent), found
+        return found.entry.value if isinstance(found, m.Found) else None
 
     def ask_bytes(self, data: bytes) -> bytes:
         """Send these bytes and return the next payload."""

@@ -28,6 +28,7 @@ from assetstore.entries import RecordedWriter, Writer
 from assetstore.errors import REFUSALS
 from assetstore.exchange import ANSWER_ALLOWANCE_BYTES
 from assetstore.framing import FrameReader, frame
+from assetstored import memory
 
 GOLDEN = frames()
 REQUESTS = m.AnyRequest.__args__
@@ -223,6 +224,9 @@ def test_the_limits_in_the_document_are_those_of_the_code() -> None:
     assert f"asset reference, key; at most {limits.MAX_OPERATIONS:,})" in text
     assert f"trash_ids (array of count, at most {limits.MAX_PURGE})" in text
     assert f"More than {limits.MAX_REWIND_KEYS:,} keys that differ" in text
-    assert f"more than {limits.MAX_REWIND_BYTES >> 20} MiB of values" in text
+    assert f"more than {limits.MAX_REWIND_BYTES >> 20} MiB of entries" in text
+    assert f"the last {memory.REMEMBERED:,} changes" in text
+    assert f"those of the last {memory.REMEMBERED:,} revisions" in text
+    assert memory.REMEMBERED_S == 3_600, "for up to an hour"
     assert f"up to wait_ms, at most {limits.MAX_WAIT_MS:,} whatever it says" in text
     assert f"ends early at about {limits.PAGE_BYTES >> 10} KiB" in text
