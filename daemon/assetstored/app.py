@@ -228,7 +228,7 @@ class Daemon:
             keeper=keeper,
             sweeper=sweeper,
         )
-        self._feed = Feed(reader)
+        self._feed = reporter.feed = Feed(reader)
         trimmer = Trimmer(
             reader,
             queue,

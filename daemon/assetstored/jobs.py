@@ -1,7 +1,8 @@
 """What the serving process asks of the writer process, and what comes back.
 
 A batch is a list of jobs in one frame; the writer makes it one transaction and answers with one
-result a job. The names of assets are resolved before: an operation carries ids, which are never reused.
+result a job. The names of assets are resolved before: an operation carries ids, which are never
+reused.
 
 Rule: Structs and codecs only.
 """

@@ -40,7 +40,7 @@ class Overlay:
         return self._wrote or bool(self._created) or any(self._changes.values())
 
     def get(self, space: Space, key: bytes, /) -> bytes | None:
-        """What stands under key, as this transaction will leave it; None in a store that is gone."""
+        """What stands under key, as this transaction leaves it; None in a store that is gone."""
         changes = self._changes.get(space)
         if changes is not None and key in changes:
             return changes[key]
@@ -79,7 +79,7 @@ class Overlay:
         self.begin()
 
     def measure(self, store_id: int) -> tuple[int, int]:
-        """How many entries a store holds, and how many bytes of the data file, as far as written."""
+        """How many entries a store holds, and how many bytes of the data file, where written."""
         entries = size_bytes = 0
         database = self._store(store_id)
         if database is not None:

@@ -365,7 +365,7 @@ class Reader:
                     return found, None
                 stored_key, value = bytes(cursor.key()), cursor.value()
                 if len(value) < records.LEAST_BYTES:
-                    raise records.damaged_entry("of store %d" % store_id, repr(stored_key[:40]))
+                    raise records.damaged_entry(f"of store {store_id}", repr(stored_key[:40]))
                 if records.head_of(value).revision > revision:
                     is_long = keys.is_digest(stored_key)
                     found.append(

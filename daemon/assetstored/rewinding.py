@@ -57,10 +57,10 @@ class Rewinder:
 
     async def entry_at(self, asset_id: int, key: str, at: int) -> msgspec.Raw | None:
         """The WireEntry of a key after a change, encoded, or None. Raises Compacted."""
-        entry = None
+        answer = None
         async for entry in in_turns(history.entry_at(self._reader, asset_id, key, at)):
-            pass
-        return entry
+            answer = entry
+        return answer
 
     def revision_of(self, revision: int | None, time_us: int | None) -> int:
         """The revision that a request means by one of the two; raises InvalidRequest."""

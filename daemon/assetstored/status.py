@@ -13,6 +13,7 @@ from typing import Any
 from assetstore.version import VERSION
 from assetstored.commits import CommitQueue
 from assetstored.config import Config
+from assetstored.feed import Feed
 from assetstored.manifest_keeper import ManifestKeeper
 from assetstored.reader import Reader
 from assetstored.server import Server
@@ -49,6 +50,7 @@ class StatusReporter:
         self._started = time.monotonic()
         self.server: Server | None = None
         self.service: Service | None = None
+        self.feed: Feed | None = None
 
     def report(self) -> dict[str, Any]:
         """The fields are in docs/operations.md; times are in microseconds since 1970."""
@@ -83,6 +85,10 @@ class StatusReporter:
             "assets_active": counters.active,
             "assets_known": sizes["assets_known"],
             "trash_stores": sizes["trash_stores"],
+            "journal_events": sizes["journal_events"],
+            "journal_bytes": sizes["journal_bytes"],
+            "journal_oldest": counters.compacted + 1,
+            "waiting_for_events": self.feed.count if self.feed else 0,
             "grace_s": config.grace_s,
             "sweep_interval_s": config.sweep_interval_s,
             "max_deactivate_fraction": config.max_deactivate_fraction,

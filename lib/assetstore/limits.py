@@ -35,6 +35,19 @@ MAX_PAGE_ITEMS = 1_000
 #: The most references one resolve may carry: each costs a few look-ups.
 MAX_RESOLVE_REFS = 100
 
+#: The most operations one change may hold: a transaction of a few milliseconds.
+MAX_OPERATIONS = 1_000
+
+#: The most stores that one operation drops.
+MAX_PURGE = 200
+
+#: The most keys that one rewind changes, and bytes of values that it reads and writes.
+MAX_REWIND_KEYS = 10_000
+MAX_REWIND_BYTES = 8 << 20
+
+#: The longest that a request for events waits for one.
+MAX_WAIT_MS = 60_000
+
 #: Where a page of entries ends early, so that an answer is never much longer than
 #: this plus one value, and a listing never holds up other requests.
 PAGE_BYTES = 256 * 1024

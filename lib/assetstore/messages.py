@@ -23,6 +23,8 @@ PROTOCOL_VERSION = 1
 
 # Unsigned and within 63 bits: every language has an integer for it.
 Counter: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+RequestId: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Order: TypeAlias = Literal["value", "time"]
 Limit: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
@@ -56,6 +58,34 @@ class WireEntry(Message, frozen=True):
     value: bytes
 
 
+class WireEvent(Message, frozen=True):
+    """One change, as the journal holds it.
+
+    ``kind`` says what was done. ``key`` is None where it was done to the asset; name and uri too
+    where it was done to the whole store. ``value``: the new value of a key in JSON text, None where
+    it was deleted; of the others a JSON object that says more. ``previous``: the revision of the
+    change of this key before it, or 0.
+    """
+
+    revision: int
+    updated_at: int
+    kind: str
+    name: str | None
+    uri: str | None
+    key: str | None
+    value: bytes | None
+    updated_by: RecordedWriter
+    previous: int
+
+
+class Difference(Message, frozen=True):
+    """An entry as it stands, and as it stood then; None where there is or was none."""
+
+    key: str
+    now: WireEntry | None
+    then: WireEntry | None
+
+
 class AssetInfo(Message, frozen=True):
     """One line of the catalog. ``entries`` counts what its store holds, also in the trash.
 
@@ -83,6 +113,139 @@ class TrashInfo(Message, frozen=True):
     drops_at: int
     entries: int
     size_bytes: int
+
+
+# --- operations: the parts of a change
+
+
+class Operation(Message, frozen=True):
+    """``if_revision``: carried out only if the key stands at this revision, 0 for "is absent";
+    else the whole change is refused as a conflict, and its detail holds the entry."""
+
+
+class SetKey(Operation, frozen=True, tag="set"):
+    """``value`` is JSON text, and not null."""
+
+    asset: AssetRef
+    key: str
+    value: bytes
+    if_revision: Counter | None
+
+
+class DeleteKey(Operation, frozen=True, tag="delete"):
+    """Its outcome has no revision where there was nothing to delete."""
+
+    asset: AssetRef
+    key: str
+    if_revision: Counter | None
+
+
+class ClearStore(Operation, frozen=True, tag="clear"):
+    """All keys go to the trash together. Outcome: how many."""
+
+    asset: AssetRef
+
+
+class AdvanceKey(Operation, frozen=True, tag="advance"):
+    """Set if absent or greater. Outcome: the entry as it stands after, whoever wrote it."""
+
+    asset: AssetRef
+    key: str
+    value: bytes
+    order: Order
+
+
+class IncrementKey(Operation, frozen=True, tag="increment"):
+    """Add ``by`` to a number, ``default`` where there is none. Both are JSON text.
+
+    Outcome: the new entry.
+    """
+
+    asset: AssetRef
+    key: str
+    by: bytes
+    default: bytes
+
+
+class MergeKey(Operation, frozen=True, tag="merge"):
+    """Lay the fields of ``patch``, a JSON object, over those of an object; null is a value.
+
+    ``remove`` are paths of fields to take out first. With how "max" a field is taken only where it
+    advances. Outcome: the entry as it stands after.
+    """
+
+    asset: AssetRef
+    key: str
+    patch: bytes
+    remove: list[list[str]]
+    how: Literal["replace", "max"]
+    order: Order
+
+
+class CheckKey(Operation, frozen=True, tag="check"):
+    """Changes nothing; only a condition of the others."""
+
+    asset: AssetRef
+    key: str
+    if_revision: Counter
+
+
+class RestoreStore(Operation, frozen=True, tag="restore"):
+    """Give a cleared store back to its asset; what it holds now goes to the trash.
+
+    Outcome: how many entries are back.
+    """
+
+    trash_id: Counter
+
+
+class MoveStore(Operation, frozen=True, tag="move"):
+    """Make the store of ``source`` the store of ``target``, which is active.
+
+    If target holds entries it is refused, unless ``replace``: then they go to the trash.
+    Outcome: how many entries moved.
+    """
+
+    source: AssetRef
+    target: AssetRef
+    replace: bool
+
+
+class PurgeStores(Operation, frozen=True, tag="purge"):
+    """Drop these stores of the trash now, for good, at most 200.
+
+    Outcome: how many were dropped; ids that were not in the trash are passed over.
+    """
+
+    trash_ids: list[Counter]
+
+
+AnyOperation: TypeAlias = (
+    SetKey
+    | DeleteKey
+    | ClearStore
+    | AdvanceKey
+    | IncrementKey
+    | MergeKey
+    | CheckKey
+    | RestoreStore
+    | MoveStore
+    | PurgeStores
+)
+
+
+class Outcome(Message, frozen=True):
+    """What became of an operation.
+
+    ``revision``: the one that it was given, the last of them where it was given several, or None
+    where it changed nothing. ``count``: how many entries or stores it changed. ``entry``: only of
+    advance, increment and merge. ``asset``: only of restore, whose store it was.
+    """
+
+    revision: int | None
+    count: int
+    entry: WireEntry | None
+    asset: AssetRef | None
 
 
 # --- the first exchange
@@ -120,25 +283,94 @@ class Get(Request, frozen=True, tag="get"):
     key: str
 
 
-class Set(Request, frozen=True, tag="set"):
-    """``value`` is JSON text, and not null. Answer: Written."""
+class GetAt(Request, frozen=True, tag="get_at"):
+    """As Get, of the past: after the change ``revision``, or at ``time``; one of them is given.
+
+    Answer: Found or Absent.
+    """
 
     asset: AssetRef
     key: str
-    value: bytes
+    revision: Counter | None
+    time: Counter | None
 
 
-class Delete(Request, frozen=True, tag="delete"):
-    """Answer: Deleted."""
+class GetMany(Request, frozen=True, tag="get_many"):
+    """Several entries in one snapshot, at most 1,000. Answer: FoundMany."""
+
+    keys: list[tuple[AssetRef, str]]
+
+
+class Change(Request, frozen=True, tag="change"):
+    """Operations in their order, at most 1,000: all of them happen in one commit, or none.
+
+    ``request`` is 16 bytes that the client never uses for another change; a repeat carries the
+    same, and in ``age_ms`` how long ago it was sent first. It is carried out once, and answered as
+    the first time. Answer: Changed.
+    """
+
+    request: RequestId
+    age_ms: Counter
+    operations: list[AnyOperation]
+
+
+class Rewind(Request, frozen=True, tag="rewind"):
+    """Write again what stood there after the change ``revision``, or at ``time``.
+
+    Of one key, or without it of all keys of the asset. With ``expected``, refused as a conflict
+    if anything of the asset was changed after that revision. Answer: Rewound.
+    """
+
+    request: RequestId
+    age_ms: Counter
+    asset: AssetRef
+    key: str | None
+    revision: Counter | None
+    time: Counter | None
+    expected: Counter | None
+    dry_run: bool
+
+
+class History(Request, frozen=True, tag="history"):
+    """The changes of one key, newest first, those before the revision ``before`` if it is given.
+
+    Answer: EventPage, whose ``next`` is the ``before`` of the next page.
+    """
 
     asset: AssetRef
     key: str
+    before: Counter | None
+    limit: Limit
 
 
-class Clear(Request, frozen=True, tag="clear"):
-    """Answer: Cleared."""
+class Events(Request, frozen=True, tag="events"):
+    """What was changed, from the revision ``since`` on, in order; without it, from now on.
 
-    asset: AssetRef
+    Of one asset, or of all; of keys that begin with prefix, and with an empty one also what
+    happened to assets. Where there is nothing, it waits up to ``wait_ms`` for something.
+    Answer: EventPage, whose ``next`` is the ``since`` of the next page: nothing lies between.
+    """
+
+    asset: AssetRef | None
+    prefix: str
+    since: Counter | None
+    limit: Limit
+    wait_ms: Counter
+
+
+class Log(Request, frozen=True, tag="log"):
+    """As Events, but newest first: before the revision ``before``, and not before the revision
+    ``since`` or the time ``since_time``, as far as they are given.
+
+    Answer: EventPage, whose ``next`` is the ``before`` of the next page.
+    """
+
+    asset: AssetRef | None
+    prefix: str
+    before: Counter | None
+    since: Counter | None
+    since_time: Counter | None
+    limit: Limit
 
 
 class Keys(Request, frozen=True, tag="keys"):
@@ -204,21 +436,6 @@ class ListTrash(Request, frozen=True, tag="list_trash"):
     limit: Limit
 
 
-class RestoreTrash(Request, frozen=True, tag="restore_trash"):
-    """Give a cleared store back to its asset; what it holds now goes to the trash.
-
-    Answer: Restored.
-    """
-
-    trash_id: Counter
-
-
-class PurgeTrash(Request, frozen=True, tag="purge_trash"):
-    """Drop these stores now, for good. Answer: Purged."""
-
-    trash_ids: list[Counter]
-
-
 class Sweep(Request, frozen=True, tag="sweep"):
     """Drop what is past its grace now, at most 1,000 stores; with dry_run only say what.
 
@@ -227,18 +444,6 @@ class Sweep(Request, frozen=True, tag="sweep"):
 
     after: Counter
     dry_run: bool
-
-
-class Move(Request, frozen=True, tag="move"):
-    """Make the store of ``source`` the store of ``target``, which is active.
-
-    If target holds entries it is refused, unless ``replace``: then they go to the trash.
-    Answer: Moved.
-    """
-
-    source: AssetRef
-    target: AssetRef
-    replace: bool
 
 
 # --- answers
@@ -256,18 +461,34 @@ class Absent(Answer, frozen=True, tag="absent"):
     """The asset is active and the key is not there."""
 
 
-class Written(Answer, frozen=True, tag="written"):
-    revision: int
+class FoundMany(Answer, frozen=True, tag="found_many"):
+    """One for each key that was asked for, in order; None where there is no such key."""
+
+    entries: list[WireEntry | None]
 
 
-class Deleted(Answer, frozen=True, tag="deleted"):
-    """``existed`` is False where there was nothing to delete; nothing changed then."""
+class Changed(Answer, frozen=True, tag="changed"):
+    """One outcome for each operation, in order."""
 
-    existed: bool
+    outcomes: list[Outcome]
 
 
-class Cleared(Answer, frozen=True, tag="cleared"):
-    count: int
+class Rewound(Answer, frozen=True, tag="rewound"):
+    """What differs, in the order of keys, and the last revision of the store.
+
+    Not of a dry run: what was written, and the last revision that was given to it; None where
+    nothing differed.
+    """
+
+    revision: int | None
+    differences: list[Difference]
+
+
+class EventPage(Answer, frozen=True, tag="event_page"):
+    """``next``: what to ask with for the next page, or None where there is none."""
+
+    events: list[WireEvent]
+    next: int | None
 
 
 class KeyPage(Answer, frozen=True, tag="key_page"):
@@ -313,24 +534,6 @@ class TrashPage(Answer, frozen=True, tag="trash_page"):
     after: int | None
 
 
-class Restored(Answer, frozen=True, tag="restored"):
-    """``count``: the entries that are back."""
-
-    name: str
-    uri: str
-    count: int
-
-
-class Purged(Answer, frozen=True, tag="purged"):
-    """How many stores were dropped; ids that were not in the trash are passed over."""
-
-    count: int
-
-
-class Moved(Answer, frozen=True, tag="moved"):
-    count: int
-
-
 class Failed(Answer, frozen=True, tag="failed"):
     """The request was refused and nothing changed. ``code`` is in errors.REFUSALS.
 
@@ -345,9 +548,13 @@ class Failed(Answer, frozen=True, tag="failed"):
 
 AnyRequest: TypeAlias = (
     Get
-    | Set
-    | Delete
-    | Clear
+    | Change
+    | GetAt
+    | GetMany
+    | History
+    | Events
+    | Log
+    | Rewind
     | Keys
     | Items
     | Count
@@ -357,18 +564,16 @@ AnyRequest: TypeAlias = (
     | ReloadManifest
     | AcceptManifest
     | ListTrash
-    | RestoreTrash
-    | PurgeTrash
     | Sweep
-    | Move
 )
 
 AnyAnswer: TypeAlias = (
     Found
     | Absent
-    | Written
-    | Deleted
-    | Cleared
+    | Changed
+    | FoundMany
+    | Rewound
+    | EventPage
     | KeyPage
     | ItemPage
     | Counted
@@ -376,9 +581,6 @@ AnyAnswer: TypeAlias = (
     | AssetPage
     | StatusReport
     | TrashPage
-    | Restored
-    | Purged
-    | Moved
     | Failed
 )
 
