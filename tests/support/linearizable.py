@@ -35,7 +35,8 @@ class Call(NamedTuple):
     ======== ========================== ==============================================
     get                                 the value, or None
     entry                               [value, revision], or None
-    set      value, if_revision         the revision, or {"conflict": what entry says}
+    set      value, if_revision         the revision, or {"conflict": what entry says};
+                                        None where nobody told the revision
     delete   if_revision                whether it was there, or {"conflict": ...}
     check    if_revision                None, or {"conflict": ...}
     advance  value                      [applied, value, revision]
@@ -123,7 +124,7 @@ def _after(
         if state is None:
             continue
         there = _with_done(here, index, state)
-        if state == here.state:
+        if state == here.state and _changed_nothing(answered[index]):
             # Whatever order explains the others explains them after this one too.
             return [there]
         found.append(there)
@@ -143,6 +144,20 @@ def _next(here: _Configuration, answered: list[Call]) -> tuple[list[int], int]:
             indexes.append(index)
             end_ns = min(end_ns, call.answered_ns)
     return indexes, end_ns
+
+
+def _changed_nothing(call: Call) -> bool:
+    """Whether its answer says that it did not, whenever it happened."""
+    match call.verb, call.answer:
+        case ("get" | "entry" | "check"), _:
+            return True
+        case ("set" | "delete"), {"conflict": _}:
+            return True
+        case "delete", False:
+            return True
+        case "advance", [False, *_]:
+            return True
+    return False
 
 
 def _with_done(here: _Configuration, index: int, state: State) -> _Configuration:
@@ -178,6 +193,8 @@ def after(state: State, call: Call) -> State | None:
         case "set", [value, if_revision], int(revision):
             before = _at(state, if_revision)
             return before and _written(before, value, revision)
+        case "set", _, None:
+            return effect(state, call)
         case "delete", [if_revision], bool(existed):
             before = _at(state, if_revision)
             if before is None or existed != (before.value is not None):

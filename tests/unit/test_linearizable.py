@@ -98,6 +98,11 @@ SOUND = {
         call("10-11", "entry", answer=[4, 17]),
         call("12-13", "set", 9, 17, answer=18),
     ],
+    "a write whose revision nobody told": [
+        call("1-2", "set", "a", None, answer=10),
+        call("3-4", "set", "b", None, answer=None),
+        call("5-6", "entry", answer=["b", 12]),
+    ],
     "merges": [
         call("1-2", "merge", {"a": 1}, [], "replace", answer={"a": 1}),
         call("3-4", "merge", {"b": 2}, [], "max", answer={"a": 1, "b": 2}),
@@ -111,6 +116,13 @@ SOUND = {
         call("4-5", "get", answer="a"),
         call("7-8", "get", answer=None),
         call("9-10", "clear", answer=0),
+    ],
+    "cleared twice, with a write between": [
+        call("1-2", "set", "a", None, answer=10),
+        call("3-9", "clear", answer=1),
+        call("4-9", "clear", answer=1),
+        call("5-6", "set", "b", 0, answer=12),
+        call("10-11", "get", answer=None),
     ],
 }
 
@@ -164,6 +176,11 @@ BROKEN = {
     ],
     "a revision that went back": [A, call("3-4", "set", "b", None, answer=9)],
     "a revision that was given out twice": [A, call("3-4", "set", "b", None, answer=10)],
+    "a write that kept the revision": [
+        call("1-2", "set", "a", None, answer=10),
+        call("3-4", "set", "b", None, answer=None),
+        call("5-6", "entry", answer=["b", 10]),
+    ],
     "revisions against the order of increments": [
         call("1-2", "set", 1, None, answer=10),
         call("3-4", "increase", 1, 0, answer=2),
@@ -265,6 +282,7 @@ def explained_by_some_order(calls: list[Call]) -> bool:
 def some_history(rng: random.Random) -> list[Call]:
     """A few calls that overlap, with answers that are likely and sometimes right."""
     calls = []
+    of_objects = rng.random() < 0.3
     for _ in range(rng.randrange(1, 6)):
         invoked = rng.randrange(12)
         answered = None if rng.random() < 0.15 else invoked + 1 + rng.randrange(6)
@@ -279,7 +297,15 @@ def some_history(rng: random.Random) -> list[Call]:
             ("delete", [if_revision], rng.choice([True, False, {"conflict": entry}])),
             ("advance", [number], [rng.random() < 0.7, number, revision]),
             ("increase", [1, 0], number),
+            ("clear", [], None),
         ]
+        if of_objects:
+            options = [
+                ("entry", [], entry and [{"a": number}, revision]),
+                ("set", [{"a": number}, if_revision], rng.choice([revision + 1, None])),
+                ("merge", [{"a": number}, [], rng.choice(["max", "replace"])], {"a": number}),
+                ("clear", [], None),
+            ]
         verb, arguments, answer = rng.choice(options)
         calls.append(Call(verb, arguments, invoked, answered, answer))
     return calls
