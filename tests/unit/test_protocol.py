@@ -225,6 +225,8 @@ def test_the_limits_in_the_document_are_those_of_the_code() -> None:
     assert f"trash_ids (array of count, at most {limits.MAX_PURGE})" in text
     assert f"More than {limits.MAX_REWIND_KEYS:,} keys that differ" in text
     assert f"more than {limits.MAX_REWIND_BYTES >> 20} MiB of entries" in text
+    assert f"at most {limits.MAX_OPERATIONS:,}: each is a path" in text
+    assert f"an array of 1 to {limits.MAX_VALUE_DEPTH} str" in text
     assert f"the last {memory.REMEMBERED:,} changes" in text
     assert f"those of the last {memory.REMEMBERED:,} revisions" in text
     assert memory.REMEMBERED_S == 3_600, "for up to an hour"
