@@ -21,6 +21,7 @@ from assetstore.limits import (
     MAX_OPERATIONS,
     MAX_PURGE,
     MAX_VALUE_DEPTH,
+    check_computed_size,
     check_key,
     check_name,
     check_uri,
@@ -71,6 +72,8 @@ class Changer:
         for operation in request.operations:
             for text in _texts(operation):
                 check_value_size(len(text), self._max_value_bytes)
+                if type(operation) is not m.SetKey:
+                    check_computed_size(len(text), "what was sent", _tag(operation))
                 total += len(text)
         return total > _LARGE_VALUE_BYTES
 
@@ -191,6 +194,10 @@ def _texts(operation: m.AnyOperation) -> tuple[bytes, ...]:
         case m.MergeKey():
             return (operation.patch,)
     return ()
+
+
+def _tag(operation: m.AnyOperation) -> str:
+    return str(operation.__struct_config__.tag)
 
 
 def _check_paths(paths: list[list[str]]) -> None:

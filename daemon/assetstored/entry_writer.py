@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from assetstore.errors import Conflict, InvalidRequest
-from assetstore.limits import check_value_size
+from assetstore.limits import check_computed_size, check_value_size
 from assetstore.ordering import check_ordered, is_greater
 from assetstore.values import check_json, decode_value, encode_value
 from assetstored import jobs, keys, records
@@ -91,11 +91,14 @@ class EntryWriter:
         """Set if absent or greater; returns the revision, or None, and the record that stands."""
         standing = self._standing(row, op.key)
         new = decode_value(op.value)
-        check_ordered(new, op.order)
+        # Compared first: where the two do not go together, both of them are named.
+        applied = True
         if standing.record is not None:
-            old = decode_value(records.decode_entry(standing.record).value)
-            if not is_greater(new, old, op.order):
-                return None, standing.record
+            old = decode_value(_computed(standing.record, op.key, "advance"))
+            applied = is_greater(new, old, op.order)
+        check_ordered(new, op.order)
+        if standing.record is not None and not applied:
+            return None, standing.record
         return self._write(row, op.asset_id, op.key, standing, op.value, "advance")
 
     def increment(self, row: CatalogRow, op: jobs.IncrementKey) -> tuple[int, bytes]:
@@ -103,7 +106,7 @@ class EntryWriter:
         standing = self._standing(row, op.key)
         text = op.default
         if standing.record is not None:
-            text = records.decode_entry(standing.record).value
+            text = _computed(standing.record, op.key, "increment")
         value = self._encoded(incremented(decode_value(text), decode_value(op.by)))
         return self._write(row, op.asset_id, op.key, standing, value, "increment")
 
@@ -112,7 +115,7 @@ class EntryWriter:
         standing = self._standing(row, op.key)
         current: object = {}
         if standing.record is not None:
-            current = decode_value(records.decode_entry(standing.record).value)
+            current = decode_value(_computed(standing.record, op.key, "merge"))
         patch = decode_value(op.patch)
         for what, value in (("the value of key", current), ("the patch for key", patch)):
             if type(value) is not dict:
@@ -194,6 +197,13 @@ class EntryWriter:
                 f"{keys.MAX_DIGESTS:,} keys of more than 511 bytes begin with the same "
                 f"{keys.HEAD_BYTES} bytes as this one, which is the limit; make keys differ earlier"
             )
+
+
+def _computed(record: bytes, key: str, operation: str) -> bytes:
+    """The value in a record, if the operation may compute with it."""
+    value = records.decode_entry(record).value
+    check_computed_size(len(value), f"the value of key {key!r}", operation)
+    return value
 
 
 def _check_revision(row: CatalogRow, key: str, standing: Standing, if_revision: int) -> None:

@@ -38,6 +38,10 @@ MAX_RESOLVE_REFS = 100
 #: The most operations one change may hold: a transaction of a few milliseconds.
 MAX_OPERATIONS = 1_000
 
+#: What the daemon computes with, for advance, increment and merge: the value that is sent and the
+#: one that stands, each in bytes of JSON. All writers wait while it does. ``update`` has no limit.
+MAX_COMPUTED_BYTES = 64 * 1024
+
 #: The most stores that one operation drops.
 MAX_PURGE = 200
 
@@ -84,6 +88,15 @@ def check_value_size(size_bytes: int, max_value_bytes: int) -> None:
         raise InvalidRequest(
             f"value is {size_bytes:,} bytes of JSON; the limit is {max_value_bytes:,} "
             "(max_value_bytes in the daemon's configuration)"
+        )
+
+
+def check_computed_size(size_bytes: int, what: str, operation: str) -> None:
+    """Raise InvalidRequest if advance, increment or merge cannot take a value of this size."""
+    if size_bytes > MAX_COMPUTED_BYTES:
+        raise InvalidRequest(
+            f"{what} is {size_bytes:,} bytes of JSON; {operation} takes up to "
+            f"{MAX_COMPUTED_BYTES:,}. Use update, or set with if_revision"
         )
 
 
