@@ -16,8 +16,8 @@ from typing import Final
 from assetstore.errors import Conflict
 
 #: The first conflict is answered at once, with the entry that it brought. Then pauses are up to
-#: 2, 4, 8 ms, and so on up to this: with 16 writers, about what as many changes in turn take.
-LONGEST_PAUSE_S: Final = 0.016
+#: 2, 4, 8 ms, and so on up to this: with 16 writers of one key, two or three tries for a change.
+LONGEST_PAUSE_S: Final = 0.032
 _FIRST_PAUSE_S: Final = 0.002
 
 
