@@ -10,12 +10,13 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
 from assetstore import messages as m
-from assetstore.errors import Busy, Forbidden, InvalidRequest
+from assetstore.errors import Busy, Forbidden, InvalidRequest, Refused
 from assetstore.limits import (
     MAX_KEY_CHARS,
     MAX_OPERATIONS,
@@ -104,7 +105,14 @@ class Changer:
         self, request: m.Change, caller: Caller, done: Callable[[jobs.Result], None]
     ) -> None:
         """Queue a change whose values have been checked."""
-        operations = [self._resolved(operation, caller) for operation in request.operations]
+        try:
+            operations = [self._resolved(operation, caller) for operation in request.operations]
+        except Refused as exc:
+            if not request.age_ms:
+                raise
+            # What is refused now may have been carried out when it was sent first.
+            self.submit_resolved(request, [], caller, partial(_settle_again, exc, done))
+            return
         condemns = any(type(operation) is m.PurgeStores for operation in request.operations)
 
         def settle(result: jobs.Result) -> None:
@@ -163,6 +171,14 @@ class Changer:
 
     def _id_of(self, ref: m.AssetRef) -> int:
         return self._reader.resolve(checked(ref)).asset_id
+
+
+def _settle_again(
+    refusal: Refused, done: Callable[[jobs.Result], None], result: jobs.Result
+) -> None:
+    if result.code is None and not result.decoded():
+        result = jobs.Result(refusal.code, jobs.raw(refusal.detail), str(refusal))
+    done(result)
 
 
 def checked(ref: m.AssetRef) -> m.AssetRef:

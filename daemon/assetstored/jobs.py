@@ -231,5 +231,12 @@ _batch_decoder = msgspec.msgpack.Decoder(Batch)
 _report_decoder: msgspec.msgpack.Decoder[AnyReport] = msgspec.msgpack.Decoder(AnyReport)
 
 encode = msgspec.msgpack.Encoder().encode
+
+
+def raw(value: Any) -> msgspec.Raw:
+    """The value as a Result carries it."""
+    return msgspec.Raw(encode(value))
+
+
 decode_batch = _batch_decoder.decode
 decode_report = _report_decoder.decode

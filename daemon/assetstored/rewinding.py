@@ -17,9 +17,9 @@ import msgspec
 
 from assetstore import messages as m
 from assetstore.errors import Busy, Conflict, InvalidRequest, refusal
-from assetstore.limits import MAX_REWIND_BYTES, MAX_REWIND_KEYS
+from assetstore.limits import MAX_REWIND_BYTES, MAX_REWIND_KEYS, check_key
 from assetstored import history, jobs, records
-from assetstored.changing import Caller, Changer
+from assetstored.changing import Caller, Changer, checked
 from assetstored.reader import Reader, Resolved
 
 T = TypeVar("T")
@@ -74,10 +74,13 @@ class Rewinder:
             raise InvalidRequest(f"revision {revision:,} is to come; the last one is {last:,}")
         return revision
 
-    async def rewind(self, request: m.Rewind, asset: Resolved, caller: Caller) -> RewoundRaw:
+    async def rewind(self, request: m.Rewind, caller: Caller) -> RewoundRaw:
         """Carry it out, once; or with dry_run only say what differs."""
         if request.age_ms and not request.dry_run and (again := await self._again(request, caller)):
             return again
+        asset = self._reader.resolve(checked(request.asset))
+        if request.key is not None:
+            check_key(request.key)
         at = self.revision_of(request.revision, request.time)
         for _ in range(_ATTEMPTS):
             last = self._reader.counters().revision

@@ -180,10 +180,7 @@ class Service:
             case m.History():
                 self._later(request, answer, self._history(request))
             case m.Rewind():
-                asset = self._reader.resolve(checked(request.asset))
-                if request.key is not None:
-                    check_key(request.key)
-                self._later(request, answer, self._rewinder.rewind(request, asset, caller))
+                self._later(request, answer, self._rewinder.rewind(request, caller))
             case m.ReloadManifest():
                 self._later(request, answer, self._reload(request.id))
             case m.AcceptManifest(id, _, digest):

@@ -19,8 +19,6 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-import msgspec
-
 from assetstore.entries import Writer
 from assetstore.errors import Damaged, Refused, ServerFault, StoreFull
 from assetstore.framing import FrameReader, frame
@@ -278,7 +276,7 @@ def _attempt(changes: Changes, job: jobs.AnyJob) -> jobs.Result:
 
 
 def _result_of(exc: Refused) -> jobs.Result:
-    return jobs.Result(exc.code, msgspec.Raw(jobs.encode(exc.detail)), str(exc))
+    return jobs.Result(exc.code, jobs.raw(exc.detail), str(exc))
 
 
 def run_writer(link: socket.socket, data_dir: Path, *, max_value_bytes: int) -> int:
