@@ -130,6 +130,27 @@ def test_a_change_has_at_most_1000_operations_and_may_have_none(wire: Wire) -> N
     assert wire.ask(change(3)) == m.Changed(3, [])
 
 
+@pytest.mark.parametrize("operation", ["advance", "increment", "merge"])
+def test_what_the_daemon_computes_with_is_64_kib_at_most(wire: Wire, operation: str) -> None:
+    longest, text = 64 * 1024, {"advance": b'"%s"', "increment": b"%s", "merge": b'{"a":"%s"}'}
+    room = longest - len(text[operation] % b"")
+
+    def using(value: bytes, key: str) -> m.AnyOperation:
+        if operation == "advance":
+            return m.AdvanceKey(ORDERS, key, value, "value")
+        if operation == "increment":
+            return m.IncrementKey(ORDERS, key, value, value)
+        return m.MergeKey(ORDERS, key, value, [], "replace", "value")
+
+    shorter, as_long, longer = (text[operation] % (b"1" * size) for size in (1, room, room + 1))
+    wire.ask(change(1, m.SetKey(ORDERS, "a", as_long, None), m.SetKey(ORDERS, "b", longer, None)))
+
+    assert isinstance(wire.ask(change(2, using(shorter, "a"))), m.Changed)
+    assert isinstance(wire.ask(change(3, using(as_long, "new"))), m.Changed)
+    refused(wire.ask(change(4, using(shorter, "b"))), "invalid_request")
+    refused(wire.ask(change(5, using(longer, "a"))), "invalid_request")
+
+
 def test_get_many_answers_in_the_order_asked_up_to_1000_keys(wire: Wire) -> None:
     first = revision(wire.ask(set_key(1, ORDERS, "a", b"1")))
     keys = [(CUSTOMERS, "a"), (ORDERS, "a"), (ORDERS, "b")]

@@ -222,6 +222,7 @@ def test_the_limits_in_the_document_are_those_of_the_code() -> None:
     assert f"array of references, at most {limits.MAX_RESOLVE_REFS})" in text
     assert f"(array of [operation](#operations), at most {limits.MAX_OPERATIONS:,})" in text
     assert f"asset reference, key; at most {limits.MAX_OPERATIONS:,})" in text
+    assert f"longer than {limits.MAX_COMPUTED_BYTES >> 10} KiB of JSON" in text
     assert f"trash_ids (array of count, at most {limits.MAX_PURGE})" in text
     assert f"More than {limits.MAX_REWIND_KEYS:,} keys that differ" in text
     assert f"more than {limits.MAX_REWIND_BYTES >> 20} MiB of entries" in text
