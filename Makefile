@@ -11,7 +11,8 @@ REST   := .pytest_cache/rest.log
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run build generate install-systemd clean \
-        test _test-integration _test-rest test-crash test-system check _types _units-a-l _units-m-z
+        test _test-integration _test-rest test-crash test-crash-full test-system \
+        check _types _units-a-l _units-m-z
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +71,9 @@ _units-m-z: $(STAMP)
 
 test-crash: $(STAMP) ## only the tests that kill the daemon under load
 	@$(BIN)/pytest -q -rfEs -m crash
+
+test-crash-full: $(STAMP) ## the same with 1,000 changes of each kind from 16 processes (10 minutes)
+	@ASSETSTORE_FULL=1 $(BIN)/pytest -q -rfEs -m crash
 
 test-system: $(STAMP) ## install into a booted systemd and watch it work; needs root
 	@$(BIN)/pytest -q -rfEs -m system tests/system

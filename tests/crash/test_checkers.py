@@ -11,12 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import msgspec
 import pytest
 from tests.support.inspect_store import Inspection, inspect
 from tests.support.ledger import BrokenPromise, Ledger, Seen
 from tests.support.store import Store
 
-from assetstored.tables import META, TRASH, Counters, Tables, read_row, store_name, write_row
+from assetstored.tables import (
+    DELETED,
+    JOURNAL,
+    META,
+    TRASH,
+    Counters,
+    DeletedRow,
+    JournalRow,
+    Snapshot,
+    Tables,
+    read_row,
+    store_name,
+    write_row,
+)
 
 PART = ["orders", ""]
 
@@ -125,6 +139,8 @@ def data_dir(tmp_path: Path) -> Path:
         for name in ("customers", "gone", "orders"):
             for key in ("a", "b", "ü" * 300):
                 store.put(name, key, b'"value"')
+        store.put("orders", "d", b'"value"')
+        store.remove("orders", "d")
         store.clear("customers")
         store.put("customers", "c", b"1")
         store.deactivate("gone")
@@ -189,10 +205,46 @@ def lose_a_row_of_the_trash(env: Any, txn: Any) -> None:
     txn.delete((1).to_bytes(8, "big"), db=env.open_db(TRASH, txn=txn, create=False))
 
 
+def change_a_row_of_the_journal(at: int, **changes: Any) -> Callable[[Any, Any], None]:
+    """The row is one of the last, counted from the end; without changes it is gone."""
+
+    def meddle(env: Any, txn: Any) -> None:
+        tables = Tables(env, txn, create=False)
+        found = list(txn.cursor(db=tables[JOURNAL]))
+        key = found[at][0]
+        if changes:
+            row = read_row(Snapshot(txn, tables), JOURNAL, key, JournalRow)
+            assert row is not None
+            write_row(txn, tables, JOURNAL, key, msgspec.structs.replace(row, **changes))
+        else:
+            txn.delete(key, db=tables[JOURNAL])
+
+    return meddle
+
+
+def repeat_a_request(env: Any, txn: Any) -> None:
+    request = (b"r" * 16, msgspec.Raw(b"\x90"))
+    change_a_row_of_the_journal(-1, request=request)(env, txn)
+    change_a_row_of_the_journal(-2, request=request)(env, txn)
+
+
+def forget_a_deletion(env: Any, txn: Any) -> None:
+    tables = Tables(env, txn, create=False)
+    ((key, _),) = txn.cursor(db=tables[DELETED])
+    txn.delete(key, db=tables[DELETED])
+
+
+def take_a_deletion_for_that_of_another_key(env: Any, txn: Any) -> None:
+    tables = Tables(env, txn, create=False)
+    ((key, _),) = txn.cursor(db=tables[DELETED])
+    deleted = read_row(Snapshot(txn, tables), DELETED, key, DeletedRow)
+    write_row(txn, tables, DELETED, key[:-1] + b"?", deleted)
+
+
 def set_the_counters_back(**changes: int) -> Callable[[Any, Any], None]:
     def meddle(env: Any, txn: Any) -> None:
         tables = Tables(env, txn, create=False)
-        counters = read_row(txn, tables, META, b"counters", Counters)
+        counters = read_row(Snapshot(txn, tables), META, b"counters", Counters)
         assert counters is not None
         for name, value in changes.items():
             setattr(counters, name, value)
@@ -215,6 +267,16 @@ def set_the_counters_back(**changes: int) -> Callable[[Any, Any], None]:
         (set_the_counters_back(trash_id=0), "the counter is at 0"),
         (set_the_counters_back(asset_id=1), "the counter is at 1"),
         (set_the_counters_back(active=4), "3 assets are active"),
+        (set_the_counters_back(compacted=99), "forgotten revision 99 is in use"),
+        (change_a_row_of_the_journal(-1), "the journal lacks"),
+        (change_a_row_of_the_journal(-2), "the journal has no change 1"),
+        (change_a_row_of_the_journal(-2, value=b"2"), "and the journal says"),
+        (change_a_row_of_the_journal(-2, sequence=7), "is not change 1"),
+        (change_a_row_of_the_journal(-2, previous=99), "has a later one before it"),
+        (change_a_row_of_the_journal(-2, asset_id=99), "is of no asset"),
+        (repeat_a_request, "was carried out twice"),
+        (forget_a_deletion, "is nowhere said to be deleted"),
+        (take_a_deletion_for_that_of_another_key, "is that of another key"),
     ],
 )
 def test_the_inspection_notices_what_is_wrong(

@@ -15,7 +15,7 @@ import pytest
 from tests.support.daemon import Daemon
 from tests.support.endings import kill_all
 from tests.support.inspect_store import inspect
-from tests.support.store import Store
+from tests.support.store import Store, change
 from tests.support.waiting import wait_until
 
 from assetstored import jobs
@@ -34,11 +34,10 @@ def large_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Store(path) as store:
         store.activate("customers")
         asset_id = store.asset_id("customers")
-        job = store.put_job("customers", "", VALUE)
         for start in range(0, ENTRIES, 1_000):
             store.run(
                 *(
-                    jobs.Put(asset_id, f"key-{number:05}", VALUE, job.writer)
+                    change(jobs.SetKey(asset_id, f"key-{number:05}", VALUE, None))
                     for number in range(start, start + 1_000)
                 )
             )

@@ -17,10 +17,10 @@ from tests.support.daemon import Daemon
 from tests.support.endings import wait_until_deserted
 from tests.support.inspect_store import inspect
 from tests.support.waiting import wait_until
-from tests.support.wire import Wire
+from tests.support.wire import Wire, set_key
 
 import assetstore
-from assetstore import messages
+from assetstore.messages import AssetRef
 from assetstored.reader import Reader
 
 pytestmark = pytest.mark.crash
@@ -105,7 +105,7 @@ def test_a_writer_that_was_answering_when_its_daemon_was_killed_ends_without_a_f
     writer_pid, before = (daemon.status()[key] for key in ("writer_pid", "revision"))
     os.kill(writer_pid, signal.SIGSTOP)
     with Wire(daemon.socket).greet() as wire:
-        wire.send_messages(messages.Set(1, None, messages.AssetRef("orders"), "watermark", b"1"))
+        wire.send_messages(set_key(1, AssetRef("orders"), "watermark", b"1"))
         wait_until(lambda: daemon.status()["queued"], 5.0, "the change to be handed to the writer")
         daemon.process.send_signal(signal.SIGSTOP)
         os.kill(writer_pid, signal.SIGCONT)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -20,20 +20,29 @@ from assetstore.errors import Damaged
 from assetstore.messages import AssetRef
 from assetstored import datadir, engine, keys, records
 from assetstored.catalog import Catalog
+from assetstored.journal import KEPT_CHANGES
 from assetstored.tables import (
     CATALOG,
+    DELETED,
+    JOURNAL,
     META,
-    NAMES,
+    TABLES,
     TRASH,
     CatalogRow,
     Counters,
+    DeletedRow,
     Identity,
+    JournalRow,
+    Snapshot,
     Tables,
     TrashRow,
     decode_row,
+    deleted_key,
     read_row,
     store_name,
 )
+
+Row = TypeVar("Row")
 
 #: Key -> value and revision.
 Contents: TypeAlias = dict[str, tuple[Any, int]]
@@ -83,20 +92,22 @@ class _Inspector:
         self._tables = Tables(env, None, create=False)
         self._found = found
         self._revisions: dict[int, str] = {}
+        self._journal: dict[int, JournalRow] = {}
+        self._deleted: dict[bytes, DeletedRow] = {}
+        self._heads: set[tuple[int, str]] = set()
 
     def run(self, marker: Identity | None) -> None:
         with self._env.begin() as txn:
-            self._check_identity(marker, read_row(txn, self._tables, META, b"identity", Identity))
-            counters = read_row(txn, self._tables, META, b"counters", Counters) or Counters()
-            catalog = dict(Catalog(txn, self._tables).rows())
-            with txn.cursor(db=self._tables.trash) as cursor:
-                trash = {
-                    int.from_bytes(key, "big"): decode_row(TRASH, key, stored, TrashRow)
-                    for key, stored in cursor
-                }
+            snapshot = Snapshot(txn, self._tables)
+            self._check_identity(marker, read_row(snapshot, META, b"identity", Identity))
+            counters = read_row(snapshot, META, b"counters", Counters) or Counters()
+            catalog = dict(_numbered(_rows(snapshot, CATALOG, CatalogRow)))
+            trash = dict(_numbered(_rows(snapshot, TRASH, TrashRow)))
+            self._journal = dict(_numbered(_rows(snapshot, JOURNAL, JournalRow)))
+            self._deleted = dict(_rows(snapshot, DELETED, DeletedRow))
             with txn.cursor() as cursor:
-                names = set(cursor.iternext(values=False)) - {META, CATALOG, NAMES, TRASH}
-            self._check_indexes(Catalog(txn, self._tables), catalog)
+                names = set(cursor.iternext(values=False)) - set(TABLES)
+            self._check_indexes(Catalog(snapshot), catalog)
         self._found.revision = counters.revision
         self._check_references(catalog, trash)
         self._check_sub_databases(catalog, trash, names)
@@ -106,6 +117,10 @@ class _Inspector:
         for trash_id, waiting in trash.items():
             self._read_trash(trash_id, waiting, catalog)
         self._check_counters(counters, catalog, trash)
+        self._check_journal(counters, catalog)
+        # What is being dropped may be half gone.
+        in_use = {row.store_id for row in trash.values() if not row.dropping}
+        self._check_deleted(in_use | {row.store_id for row in catalog.values()})
 
     def _complain(self, problem: str) -> None:
         self._found.problems.append(problem)
@@ -196,7 +211,68 @@ class _Inspector:
             other = self._revisions.setdefault(entry.revision, place)
             if other != place:
                 self._complain(f"revision {entry.revision} is that of {other} and of {place}")
+            self._check_changes(store_id, key, record, place)
             yield key, (msgspec.json.decode(entry.value), entry.revision)
+
+    def _check_changes(self, store_id: int, key: str, record: bytes, place: str) -> None:
+        """The journal holds the last changes of the key, and the last of them is what is there."""
+        self._heads.add((store_id, key))
+        head = records.head_of(record)
+        value: bytes | None = records.decode_entry(record).value
+        revision = head.revision
+        for sequence in range(head.sequence, max(0, head.sequence - KEPT_CHANGES), -1):
+            row = self._journal.get(revision)
+            if row is None:
+                self._complain(
+                    f"{place}: the journal has no change {sequence}, revision {revision}"
+                )
+                return
+            if (row.store_id, row.key, row.sequence) != (store_id, key, sequence):
+                self._complain(f"{place}: revision {revision} is not change {sequence}: {row}")
+            if sequence == head.sequence and row.value != value:
+                self._complain(f"{place} holds {value!r}, and the journal says {row.value!r}")
+            revision = row.previous
+
+    def _check_journal(self, counters: Counters, catalog: dict[int, CatalogRow]) -> None:
+        """It is whole from the first revision on that it has not forgotten."""
+        missing = set(range(counters.compacted + 1, counters.revision + 1)) - self._journal.keys()
+        if missing:
+            self._complain(f"the journal lacks {sorted(missing)[:10]}; {counters}")
+        requests: dict[bytes, int] = {}
+        for revision, row in self._journal.items():
+            if row.asset_id and row.asset_id not in catalog:
+                self._complain(f"revision {revision} is of no asset: {row}")
+            if row.previous >= revision:
+                self._complain(f"revision {revision} has a later one before it: {row}")
+            if (
+                row.request is not None
+                and requests.setdefault(row.request[0], revision) != revision
+            ):
+                self._complain(f"one request was carried out twice: {row}")
+        for asset_id, asset in catalog.items():
+            limit = self._journal.get(asset.boundary)
+            if limit is not None and (limit.asset_id != asset_id or limit.key is not None):
+                self._complain(f"asset {asset_id} has a boundary that is none: {asset}, {limit}")
+
+    def _check_deleted(self, in_use: set[int]) -> None:
+        """The table of deleted keys leads to their deletions, and to no key that is there."""
+        for where, deleted in self._deleted.items():
+            row = self._journal.get(deleted.revision)
+            if row is None or row.key is None or row.value is not None:
+                self._complain(f"a key is said to be deleted with {deleted}, which is {row}")
+            elif deleted_key(row.store_id, keys.stored_key(row.key)) != where:
+                self._complain(f"{deleted} is that of another key: {row}")
+            elif (row.store_id, row.key) in self._heads:
+                self._complain(f"{row.key!r} is there, and deleted with {deleted}")
+        last = {
+            (row.store_id, row.key): (revision, row)
+            for revision, row in self._journal.items()
+            if row.key is not None and row.store_id in in_use
+        }
+        for (store_id, key), (revision, row) in last.items():
+            where = deleted_key(store_id, keys.stored_key(key))
+            if row.value is None and where not in self._deleted:
+                self._complain(f"{key!r} of revision {revision} is nowhere said to be deleted")
 
     def _check_counters(
         self, counters: Counters, catalog: dict[int, CatalogRow], trash: dict[int, TrashRow]
@@ -210,7 +286,19 @@ class _Inspector:
             ("asset", counters.asset_id, list(catalog)),
             ("store", counters.store_id, stores),
             ("trash", counters.trash_id, list(trash)),
-            ("revision", counters.revision, list(self._revisions)),
+            ("revision", counters.revision, [*self._revisions, *self._journal]),
+            ("forgotten revision", counters.revision, [counters.compacted]),
         ):
             if last < max(in_use, default=0):
                 self._complain(f"{what} {max(in_use)} is in use, the counter is at {last}")
+
+
+def _rows(snapshot: Snapshot, table: bytes, row_type: type[Row]) -> Iterator[tuple[bytes, Row]]:
+    with snapshot.txn.cursor(db=snapshot.tables[table]) as cursor:
+        for key, stored in cursor:
+            yield bytes(key), decode_row(table, key, stored, row_type)
+
+
+def _numbered(rows: Iterable[tuple[bytes, Row]]) -> Iterator[tuple[int, Row]]:
+    for key, row in rows:
+        yield int.from_bytes(key, "big"), row

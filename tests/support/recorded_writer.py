@@ -16,17 +16,13 @@ import random
 import sys
 from pathlib import Path
 
-import msgspec
+from tests.support.store import change
 
-from assetstore.entries import RecordedWriter
 from assetstored import jobs
 from assetstored.changes import Slice
 from assetstored.writer import StoreOfWriter
 
 ASSETS = ("orders", "customers", "invoices")
-WRITER = msgspec.Raw(
-    msgspec.msgpack.encode(RecordedWriter("worker", None, None, None, None, 1, 2, 3))
-)
 
 
 def main(argv: list[str]) -> None:
@@ -39,22 +35,27 @@ def main(argv: list[str]) -> None:
     trash_id = 0
     for number in range(int(batches)):
         batch: list[jobs.AnyJob] = []
-        for _ in range(rng.randrange(1, 6)):
-            asset_id = rng.randrange(len(ASSETS))
-            entries = held[ASSETS[asset_id]]
-            key = f"key-{rng.randrange(12)}"
-            chance = rng.random()
-            if chance < 0.1:
-                trash_id += bool(entries)
-                batch.append(jobs.Empty(asset_id + 1, WRITER))
-                entries.clear()
-            elif chance < 0.3:
-                batch.append(jobs.Remove(asset_id + 1, key, WRITER))
-                entries.pop(key, None)
-            else:
-                value = f"{number} " + "x" * rng.choice([10, 300, 6_000])
-                batch.append(jobs.Put(asset_id + 1, key, json.dumps(value).encode(), WRITER))
-                entries[key] = value
+        for _ in range(rng.randrange(1, 4)):
+            # Of several operations all are there, or none.
+            operations: list[jobs.AnyOperation] = []
+            for _ in range(rng.choice([1, 1, 3])):
+                asset_id = rng.randrange(len(ASSETS))
+                entries = held[ASSETS[asset_id]]
+                key = f"key-{rng.randrange(12)}"
+                chance = rng.random()
+                if chance < 0.1:
+                    trash_id += bool(entries)
+                    operations.append(jobs.ClearStore(asset_id + 1))
+                    entries.clear()
+                elif chance < 0.3:
+                    operations.append(jobs.DeleteKey(asset_id + 1, key, None))
+                    entries.pop(key, None)
+                else:
+                    value = f"{number} " + "x" * rng.choice([10, 300, 6_000])
+                    text = json.dumps(value).encode()
+                    operations.append(jobs.SetKey(asset_id + 1, key, text, None))
+                    entries[key] = value
+            batch.append(change(*operations))
         _run(store, *batch)
         _acknowledge(held)
         if trash_id and rng.random() < 0.2:

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from tests.support.waiting import wait_until
 
+from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
+from assetstored import jobs
 from assetstored.commits import CommitQueue
 from assetstored.reader import Reader
 from assetstored.writer import run_writer
@@ -51,10 +53,10 @@ class Serving:
         self.lost.append(reason)
         self.is_lost.set()
 
-    def _committed(self, catalog_changed: bool) -> None:
-        self.commits.append(catalog_changed)
+    def _committed(self, committed: jobs.Committed) -> None:
+        self.commits.append(committed.catalog_changed)
         if self._reader is not None:
-            self._reader.refresh(catalog_changed=catalog_changed)
+            self._reader.refresh(catalog_changed=committed.catalog_changed)
 
 
 def serve(
@@ -75,7 +77,7 @@ def serve(
         status = os.EX_SOFTWARE
         try:
             ours.close()
-            status = run_writer(theirs, data_dir)
+            status = run_writer(theirs, data_dir, max_value_bytes=DEFAULT_MAX_VALUE_BYTES)
         finally:
             os._exit(status)
     theirs.close()

@@ -15,7 +15,9 @@ import msgspec
 from assetstore.entries import RecordedWriter
 from assetstore.errors import refusal
 from assetstore.framing import FrameReader, frame
+from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
 from assetstore.messages import AssetRef, WireEntry
+from assetstore.requests import new_request_id
 from assetstored import jobs
 from assetstored.changes import Slice
 from assetstored.reader import Reader
@@ -24,6 +26,14 @@ from assetstored.writer import MAX_BATCH_FRAME_BYTES, run_writer
 WRITER = msgspec.Raw(
     msgspec.msgpack.encode(RecordedWriter("worker", None, None, None, None, 1, 2, 3))
 )
+
+
+def change(
+    *operations: jobs.AnyOperation, request: bytes | None = None, sent_at: float | None = None
+) -> jobs.Change:
+    """The job of a client that asks for these operations; a repeat names the request."""
+    request = request or new_request_id()
+    return jobs.Change(list(operations), WRITER, request, sent_at, size=1)
 
 
 class Store:
@@ -42,7 +52,7 @@ class Store:
             status = 1
             try:
                 self._link.close()
-                status = run_writer(theirs, self.data_dir)
+                status = run_writer(theirs, self.data_dir, max_value_bytes=DEFAULT_MAX_VALUE_BYTES)
             finally:
                 os._exit(status)
         theirs.close()
@@ -75,8 +85,13 @@ class Store:
         """The value of one job; raises Refused."""
         (result,) = self.run(job)
         if result.code is not None:
-            raise refusal(result.code, result.message, result.value)
-        return result.value
+            raise refusal(result.code, result.message, result.decoded())
+        return result.decoded()
+
+    def operate(self, operation: jobs.AnyOperation) -> Any:
+        """The outcome of one operation, a list as messages.Outcome; raises Refused."""
+        (outcome,) = self.do(change(operation))
+        return outcome
 
     def activate(self, *names: str) -> None:
         """Make assets active whose uri is their name."""
@@ -94,19 +109,21 @@ class Store:
 
     def put(self, name: str, key: str, value: bytes) -> int:
         """Set a key; returns the revision."""
-        return int(self.do(self.put_job(name, key, value)))
+        return int(self.do(self.put_job(name, key, value))[0][0])
 
-    def put_job(self, name: str, key: str, value: bytes) -> jobs.Put:
+    def put_job(self, name: str, key: str, value: bytes) -> jobs.Change:
         """The job that sets a key."""
-        return jobs.Put(self.asset_id(name), key, value, WRITER)
+        return change(jobs.SetKey(self.asset_id(name), key, value, None))
 
     def remove(self, name: str, key: str) -> bool:
         """Delete a key; returns whether it was there."""
-        return bool(self.do(jobs.Remove(self.asset_id(name), key, WRITER)))
+        revision, *_ = self.operate(jobs.DeleteKey(self.asset_id(name), key, None))
+        return revision is not None
 
     def clear(self, name: str) -> int:
         """Clear an asset; returns the count."""
-        return int(self.do(jobs.Empty(self.asset_id(name), WRITER)))
+        _, count, *_ = self.operate(jobs.ClearStore(self.asset_id(name)))
+        return int(count)
 
     def drop(self, trash_id: int) -> None:
         """Condemn a store and drop it to the end."""
