@@ -111,7 +111,7 @@ class Attempts:
         daemon's answer to the request, and not what kept it from being sent.
         """
         if isinstance(error, ClientClosed):
-            raise error
+            raise self._closed(error)
         if isinstance(error, NoTimeLeft) and self._last is not None:
             error = self._last
         self._last = error
@@ -139,6 +139,16 @@ class Attempts:
         if self._sent_left_s is None or self._kind not in REMEMBERED:
             return fields
         return (fields[0], self._sent_left_s, *fields[2:])
+
+    def _closed(self, error: ClientClosed) -> AssetStoreError:
+        if self._sent_left_s is None or self._kind in READS:
+            return error
+        unknown = OutcomeUnknown(
+            f"{self._verb} was sent to {self._socket} and not answered before the client was "
+            "closed; it may have happened or not"
+        )
+        unknown.__cause__ = error
+        return unknown
 
     def _refused(self, error: Refused, was_answered: bool) -> AssetStoreError:
         if error.code == _FORGOTTEN:

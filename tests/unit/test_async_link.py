@@ -74,8 +74,8 @@ def test_cancelling_one_call_leaves_the_others_and_the_connection_alone() -> Non
         arrived.set()
         assert cancelled.wait(PLENTY_S)
         # The answer to the one that nobody waits for comes first.
-        talk.say(m.Deleted(first.id, True))
-        talk.say(m.Written(second.id, 7))
+        talk.say(m.Changed(first.id, [m.Outcome(6, 1, None, None)]))
+        talk.say(m.Changed(second.id, [m.Outcome(7, 1, None, None)]))
         for request in talk.requests():
             talk.say(answer(request))
 
@@ -129,7 +129,7 @@ def test_one_call_out_of_time_leaves_the_others_and_the_connection_alone() -> No
     def ignore_deletes(talk: Talk) -> None:
         talk.welcome()
         for request in talk.requests():
-            if not isinstance(request, m.Delete):
+            if not isinstance(request.operations[0], m.DeleteKey):
                 talk.say(answer(request))
 
     async def program(path: str) -> None:
@@ -153,7 +153,7 @@ def test_answers_that_were_given_before_the_daemon_went_are_not_lost() -> None:
         request = talk.hear()
         arrived.set()
         assert go_on.wait(PLENTY_S)
-        talk.say(m.Deleted(request.id, True))
+        talk.say(answer(request))
         talk.say(m.Failed(0, "busy", "stopping", None))
 
     async def program(path: str, peer: Peer) -> None:

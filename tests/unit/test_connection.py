@@ -21,9 +21,10 @@ from tests.support.peer import Peer, Talk, answer, serve
 
 import assetstore
 from assetstore import messages as m
-from assetstore.entries import RecordedWriter
+from assetstore.entries import Entry, RecordedWriter, time_from_us
 from assetstore.errors import (
     Busy,
+    Conflict,
     DeadlineExceeded,
     Forbidden,
     InvalidRequest,
@@ -340,7 +341,9 @@ def test_the_hello_carries_the_writer_and_the_request_its_time(call: Call) -> No
     assert hello.version == 1
     assert hello.writer == assetstore.Writer(kind="worker")
     assert hello.client == f"assetstore-python/{assetstore.__version__}"
-    assert request == m.Delete(1, request.timeout_ms, m.AssetRef(name="orders"), "k")
+    operation = m.DeleteKey(m.AssetRef(name="orders"), "k", None)
+    assert request == m.Change(1, request.timeout_ms, request.request, 0, [operation])
+    assert len(request.request) == 16
     assert 0 < request.timeout_ms <= 5_000
 
 
@@ -348,9 +351,10 @@ def test_the_hello_carries_the_writer_and_the_request_its_time(call: Call) -> No
 
 
 @pytest.mark.parametrize(
-    ("verb", "arguments"), [("get", ("k",)), ("entry", ("k",)), ("count", ()), ("set", ("k", 1))]
+    ("verb", "arguments"),
+    [("get", ("k",)), ("entry", ("k",)), ("count", ()), ("set", ("k", 1)), ("delete", ("k",))],
 )
-def test_reads_and_set_are_repeated_when_the_connection_is_lost(
+def test_everything_is_repeated_when_the_connection_is_lost(
     call: Call, verb: str, arguments: tuple[Any, ...]
 ) -> None:
     with Peer(hang_up_after_the_request, hang_up_after_the_request, serve) as peer:
@@ -359,16 +363,106 @@ def test_reads_and_set_are_repeated_when_the_connection_is_lost(
         assert peer.connections == 3
 
 
-@pytest.mark.parametrize(("verb", "arguments"), [("delete", ("k",)), ("clear", ())])
-def test_delete_and_clear_are_not_and_their_outcome_is_unknown(
-    call: Call, verb: str, arguments: tuple[Any, ...]
+def test_a_change_is_repeated_with_its_id_and_its_age(call: Call) -> None:
+    heard: list[m.Change] = []
+
+    def hear_and_hang_up(talk: Talk) -> None:
+        talk.welcome()
+        heard.append(talk.hear())
+
+    def hear_and_answer(talk: Talk) -> None:
+        talk.welcome()
+        heard.append(talk.hear())
+        talk.say(answer(heard[-1]))
+        talk.hear_bytes()
+
+    began = time.monotonic()
+    with Peer(hang_up, hear_and_hang_up, hear_and_hang_up, hear_and_answer) as peer:
+        assert call(peer.path, "set", "k", 1) == 1
+    took_ms = (time.monotonic() - began) * 1000
+
+    first, second, third = heard
+    assert first.request == second.request == third.request
+    assert first.operations == second.operations == third.operations
+    # The connection that was not welcomed did not count.
+    assert first.age_ms == 0
+    # A repeat waits for a pause of 5 ms at least.
+    assert 5 <= second.age_ms < third.age_ms <= took_ms + 1
+
+
+def test_two_changes_never_have_the_same_id(calls: Call) -> None:
+    heard: list[bytes] = []
+
+    def script(talk: Talk) -> None:
+        talk.welcome()
+        for request in talk.requests():
+            heard.append(request.request)
+            talk.say(answer(request))
+
+    with Peer(script) as peer:
+        calls(peer.path, *[("set", "k", 1)] * 10)
+        calls(peer.path, *[("delete", "k")] * 10)
+
+    assert len(set(heard)) == 20
+
+
+def test_a_repeat_that_the_daemon_cannot_tell_from_the_first_has_an_unknown_outcome(
+    call: Call,
 ) -> None:
-    with Peer(hang_up_after_the_request, serve) as peer:
-        with pytest.raises(OutcomeUnknown, match=f"{verb} was sent .* may have happened") as caught:
-            call(peer.path, verb, *arguments)
+    def forget(talk: Talk) -> None:
+        talk.welcome()
+        talk.say(m.Failed(talk.hear().id, "forgotten", "it may have been carried out", None))
+        talk.hear_bytes()
+
+    with Peer(hang_up_after_the_request, forget) as peer:
+        with pytest.raises(OutcomeUnknown, match=r"change was sent .* may have been") as caught:
+            call(peer.path, "set", "k", 1)
 
         assert type(caught.value) is OutcomeUnknown
-        assert peer.connections == 1
+        assert peer.connections == 2
+
+
+def test_a_refusal_of_a_repeat_is_the_truth_and_raised_as_it_is(call: Call) -> None:
+    with (
+        Peer(hang_up_after_the_request, refuse_requests("unknown_asset", times=1)) as peer,
+        pytest.raises(UnknownAsset),
+    ):
+        call(peer.path, "set", "k", 1)
+
+
+def test_a_conflict_carries_the_entry_as_it_stands(call: Call) -> None:
+    stored = [7, 5, ["task", "d", "r", "t", -1, 1, 2, 3], b'{"a":1}']
+
+    def script(talk: Talk) -> None:
+        talk.welcome()
+        detail = {"operation": 0, "key": "k", "entry": stored, "more": "of a newer daemon"}
+        talk.say(m.Failed(talk.hear().id, "conflict", "because", detail))
+        talk.hear_bytes()
+
+    with Peer(script) as peer, pytest.raises(Conflict) as caught:
+        call(peer.path, "create", "k", 1)
+
+    assert caught.value.entry == Entry(
+        "k",
+        {"a": 1},
+        7,
+        time_from_us(5),
+        RecordedWriter("task", "d", "r", "t", -1, 1, 2, 3),
+    )
+
+
+@pytest.mark.parametrize("detail", [None, {"operation": 3, "key": "k", "entry": None}])
+def test_a_conflict_without_an_entry_has_none(call: Call, detail: Any) -> None:
+    def script(talk: Talk) -> None:
+        talk.welcome()
+        talk.say(m.Failed(talk.hear().id, "conflict", "because", detail))
+        talk.hear_bytes()
+
+    with Peer(script) as peer, pytest.raises(Conflict, match="because") as caught:
+        call(peer.path, "create", "k", 1)
+
+    assert caught.value.entry is None
+    assert caught.value.detail == detail
 
 
 @pytest.mark.parametrize("verb", ["get", "delete"])
@@ -410,13 +504,16 @@ def test_a_refusal_is_raised_at_once_and_the_connection_goes_on(calls: Call) -> 
         assert peer.connections == 1
 
 
-@pytest.mark.parametrize(("verb", "arguments"), [("get", ("k",)), ("set", ("k", 1)), ("clear", ())])
+@pytest.mark.parametrize(
+    ("verb", "tag", "arguments"),
+    [("get", "get", ("k",)), ("set", "change", ("k", 1)), ("clear", "change", ())],
+)
 def test_no_answer_is_deadline_exceeded_when_the_time_is_up_and_not_much_later(
-    call: Call, verb: str, arguments: tuple[Any, ...]
+    call: Call, verb: str, tag: str, arguments: tuple[Any, ...]
 ) -> None:
     with Peer(take_and_say_nothing) as peer:
         start = time.monotonic()
-        with pytest.raises(DeadlineExceeded, match=f"{verb} was sent to {peer.path}"):
+        with pytest.raises(DeadlineExceeded, match=f"{tag} was sent to {peer.path}"):
             call(peer.path, verb, *arguments, timeout=CONNECTED_S)
 
         assert CONNECTED_S * 0.9 < time.monotonic() - start < CONNECTED_S + 5.0
@@ -445,7 +542,7 @@ def test_an_answer_in_many_pieces_is_put_together(call: Call) -> None:
     def script(talk: Talk) -> None:
         talk.welcome()
         request = talk.hear()
-        for byte in frame(m.encode(m.Deleted(request.id, True))):
+        for byte in frame(m.encode(answer(request))):
             talk.say_bytes(bytes([byte]))
         talk.hear_bytes()
 
@@ -467,7 +564,8 @@ def test_an_answer_in_many_pieces_is_put_together(call: Call) -> None:
             lambda request: frame(m.encode(m.Absent(request.id + 7))), id="an id nobody asked"
         ),
         pytest.param(
-            lambda request: frame(m.encode(m.Purged(request.id, 1))), id="an answer of another kind"
+            lambda request: frame(m.encode(m.KeyPage(request.id, [], False))),
+            id="an answer of another kind",
         ),
         pytest.param(
             lambda request: frame(m.encode(m.Failed(0, "protocol_error", "x", None))),
@@ -484,6 +582,46 @@ def test_a_daemon_that_breaks_the_protocol_loses_its_connection_for_good(
         assert type(first) is ProtocolError
         assert second == "absent"
         assert peer.connections == 2
+
+
+def changed(*outcomes: m.Outcome) -> Callable[[Any], bytes]:
+    return lambda request: frame(m.encode(m.Changed(request.id, list(outcomes))))
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "make"),
+    [
+        pytest.param("set", ("k", 1), changed(), id="no outcome"),
+        pytest.param(
+            "set", ("k", 1), changed(*[m.Outcome(1, 1, None, None)] * 2), id="two outcomes of one"
+        ),
+        pytest.param(
+            "set", ("k", 1), changed(m.Outcome(None, 0, None, None)), id="a set without a revision"
+        ),
+        pytest.param(
+            "advance", ("k", 1), changed(m.Outcome(1, 1, None, None)), id="an advance to nothing"
+        ),
+        pytest.param(
+            "get_many",
+            (["a", "b"],),
+            lambda request: frame(m.encode(m.FoundMany(request.id, [ENTRY]))),
+            id="one entry for two keys",
+        ),
+        pytest.param(
+            "set",
+            ("k", 1),
+            lambda request: frame(
+                m.encode(m.Failed(request.id, "conflict", "x", {"entry": "none"}))
+            ),
+            id="a conflict of nothing",
+        ),
+    ],
+)
+def test_answers_that_do_not_fit_the_question_are_protocol_errors(
+    call: Call, verb: str, arguments: tuple[Any, ...], make: Callable[[Any], bytes]
+) -> None:
+    with Peer(answer_with(make)) as peer, pytest.raises(ProtocolError):
+        call(peer.path, verb, *arguments)
 
 
 def test_a_welcome_that_is_none_is_a_protocol_error(call: Call) -> None:
@@ -514,8 +652,22 @@ def test_a_value_beyond_the_daemons_limit_is_refused_before_it_is_sent(calls: Ca
         assert (fits, again) == (1, 1)
         assert isinstance(large, InvalidRequest)
         assert "101 bytes of JSON; the limit is 100" in str(large)
-        assert [len(request.value) for request in heard] == [100, 1]
+        assert [len(request.operations[0].value) for request in heard] == [100, 1]
         assert peer.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"), [("advance", ("k", "x" * 99)), ("merge", ("k", {"a": "x" * 99}))]
+)
+def test_so_is_one_to_advance_to_or_to_merge(
+    call: Call, verb: str, arguments: tuple[Any, ...]
+) -> None:
+    def script(talk: Talk) -> None:
+        talk.welcome(limits=m.Limits(100, 1_000))
+        assert talk.hear_bytes() is None
+
+    with Peer(script) as peer, pytest.raises(InvalidRequest, match="the limit is 100 "):
+        call(peer.path, verb, *arguments)
 
 
 def test_a_daemon_that_does_not_read_is_not_connected_because_half_a_request_is_none(
@@ -544,7 +696,7 @@ def test_a_large_request_to_a_slow_reader_gets_there(call: Call) -> None:
     def script(talk: Talk) -> None:
         talk.welcome()
         for request in talk.requests():
-            heard.append(len(request.value))
+            heard.append(len(request.operations[0].value))
             talk.say(answer(request))
 
     with Peer(script) as peer:
@@ -562,7 +714,6 @@ def test_a_connection_that_died_while_idle_is_replaced_without_an_error(calls: C
         talk.say(answer(talk.hear()))
 
     with Peer(one_request, one_request, serve) as peer:
-        # A delete could not be repeated once sent; that the socket is dead is known before.
         done = calls(
             peer.path,
             ("delete", "k"),

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from assetstore import Asset, AssetAlias, AssetRef, connect
+from assetstore import Asset, AssetAlias, AssetRef, Store, connect
+from assetstore.journal import StoreJournal
 from assetstore.members import Members
 
 ORDERS = Asset("orders", uri="s3://data/orders/")
@@ -216,14 +217,25 @@ def test_something_that_names_no_asset_is_a_type_error(thing: object) -> None:
 
 SHORTHAND = [
     ("get", ("k",)),
+    ("get_many", (["k"],)),
     ("set", ("k", 1)),
+    ("create", ("k", 1)),
+    ("set_many", ({"k": 1},)),
     ("delete", ("k",)),
+    ("advance", ("k", 1)),
+    ("increment", ("k",)),
+    ("merge", ("k", {})),
+    ("update", ("k", str)),
     ("clear", ()),
     ("entry", ("k",)),
     ("keys", ()),
     ("items", ()),
     ("entries", ()),
     ("count", ()),
+    ("history", ("k",)),
+    ("watch", ()),
+    ("wait_for", ("k",)),
+    ("log", ()),
 ]
 
 
@@ -235,3 +247,14 @@ def test_shorthand_without_exactly_one_asset_is_a_value_error_with_their_number(
         getattr(container([AssetAlias("orders")]), call)(*arguments)
     with pytest.raises(ValueError, match=r"there are 2 \('orders' \(s3://data/orders/\), 'more'\)"):
         getattr(container([ORDERS], [ORDERS_URI, "more"]), call)(*arguments)
+
+
+def test_rewind_without_exactly_one_asset_is_a_value_error_too() -> None:
+    with pytest.raises(ValueError, match=r"^rewind\(\) .*exactly one.*there are 0 \(none\)"):
+        container().rewind(to=1)
+
+
+def test_every_call_of_a_store_has_a_shorthand() -> None:
+    calls = {name for cls in (Store, StoreJournal) for name in vars(cls) if name[0] != "_"}
+
+    assert calls - {"asset"} == {call for call, _ in SHORTHAND} - {"update"} | {"rewind"}

@@ -11,6 +11,7 @@ from assetstore.errors import (
     REFUSALS,
     AssetStoreError,
     Busy,
+    Compacted,
     Conflict,
     Damaged,
     DeadlineExceeded,
@@ -24,6 +25,7 @@ from assetstore.errors import (
     ServerFault,
     StoreFull,
     UnknownAsset,
+    WaitTimeout,
     refusal,
 )
 
@@ -46,6 +48,7 @@ def test_everything_the_library_raises_on_purpose_has_one_base(error: type[Excep
         (NotConnected, ConnectionError),
         (DeadlineExceeded, TimeoutError),
         (DeadlineExceeded, OutcomeUnknown),
+        (WaitTimeout, TimeoutError),
     ],
 )
 def test_errors_are_also_what_python_calls_them(
@@ -54,7 +57,9 @@ def test_errors_are_also_what_python_calls_them(
     assert issubclass(error, also)
 
 
-@pytest.mark.parametrize("error", [NotConnected, OutcomeUnknown, DeadlineExceeded, ProtocolError])
+@pytest.mark.parametrize(
+    "error", [NotConnected, OutcomeUnknown, DeadlineExceeded, WaitTimeout, ProtocolError]
+)
 def test_what_the_daemon_did_not_say_is_no_refusal(error: type[Exception]) -> None:
     assert not issubclass(error, Refused)
 
@@ -78,6 +83,7 @@ def test_every_refusal_has_a_code_of_its_own() -> None:
         ("inactive_asset", InactiveAsset),
         ("invalid_request", InvalidRequest),
         ("conflict", Conflict),
+        ("compacted", Compacted),
         ("forbidden", Forbidden),
         ("store_full", StoreFull),
         ("damaged", Damaged),

@@ -10,12 +10,14 @@ from assetstore import messages as m
 from assetstore.errors import (
     AssetStoreError,
     Busy,
+    Conflict,
     DeadlineExceeded,
     Forbidden,
     InactiveAsset,
     InvalidRequest,
     NotConnected,
     OutcomeUnknown,
+    Refused,
     StoreFull,
     UnknownAsset,
 )
@@ -23,7 +25,7 @@ from assetstore.retry import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     READS,
-    REPEATABLE,
+    REMEMBERED,
     Attempts,
     ClientClosed,
     NoTimeLeft,
@@ -31,9 +33,13 @@ from assetstore.retry import (
 )
 
 KINDS: list[type[m.Request]] = list(typing.get_args(m.AnyRequest))
-CHANGES = sorted(set(KINDS) - REPEATABLE, key=lambda kind: kind.__name__)
+CHANGES = sorted(set(KINDS) - READS, key=lambda kind: kind.__name__)
+OPERATORS = [m.Sweep, m.ReloadManifest, m.AcceptManifest]
 
 PLENTY_S = 100.0
+
+#: Of a change: its id, its age, and the rest.
+FIELDS = (b"sixteen bytes id", 0, ["operations"])
 
 
 def attempts(kind: type[m.Request] = m.Get, luck: float = 1.0) -> Attempts:
@@ -46,13 +52,13 @@ def final_error(attempts: Attempts, error: AssetStoreError, left_s: float) -> As
     return caught.value
 
 
-def test_reads_and_set_may_be_repeated_after_they_were_sent_and_nothing_else() -> None:
-    assert {m.Get, m.Keys, m.Items, m.Count, m.Resolve, m.Assets, m.Status, m.ListTrash} == READS
-    assert READS | {m.Set} == REPEATABLE
-    assert [kind.__name__ for kind in CHANGES] == [
-        "AcceptManifest", "Clear", "Delete", "Move", "PurgeTrash", "ReloadManifest",
-        "RestoreTrash", "Sweep",
-    ]  # fmt: skip
+def test_every_request_is_a_read_or_remembered_or_an_operators() -> None:
+    assert {
+        *(m.Get, m.GetAt, m.GetMany, m.History, m.Events, m.Log, m.Keys, m.Items, m.Count),
+        *(m.Resolve, m.Assets, m.Status, m.ListTrash),
+    } == READS
+    assert {m.Change, m.Rewind} == REMEMBERED
+    assert set(CHANGES) == {*REMEMBERED, *OPERATORS}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -63,18 +69,9 @@ def test_what_was_not_sent_or_not_taken_is_always_tried_again(
     assert attempts(kind).pause_after(error, PLENTY_S) > 0
 
 
-@pytest.mark.parametrize("kind", sorted(REPEATABLE, key=str), ids=lambda kind: kind.__name__)
-def test_what_may_happen_twice_is_tried_again_after_it_was_sent(kind: type[m.Request]) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_request_is_tried_again_after_it_was_sent(kind: type[m.Request]) -> None:
     assert attempts(kind).pause_after(OutcomeUnknown("lost"), PLENTY_S) > 0
-
-
-@pytest.mark.parametrize("kind", CHANGES, ids=lambda kind: kind.__name__)
-def test_other_changes_are_not_and_the_caller_is_told_so(kind: type[m.Request]) -> None:
-    error = final_error(attempts(kind), OutcomeUnknown("the connection was lost"), PLENTY_S)
-
-    assert type(error) is OutcomeUnknown
-    assert "the connection was lost" in str(error)
-    assert "may have happened or not" in str(error)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -92,6 +89,18 @@ def test_a_client_that_was_closed_stays_closed() -> None:
     closed = ClientClosed("this client is closed")
 
     assert final_error(attempts(), closed, PLENTY_S) is closed
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_client_that_is_closed_meanwhile_does_not_hide_that_a_change_was_sent(
+    kind: type[m.Request],
+) -> None:
+    tries = attempts(kind)
+    tries.pause_after(OutcomeUnknown("the connection was lost"), PLENTY_S)
+
+    error = final_error(tries, ClientClosed("this client is closed"), PLENTY_S)
+
+    assert type(error) is (ClientClosed if kind in READS else OutcomeUnknown)
 
 
 def test_pauses_begin_at_10_ms_and_double_up_to_a_quarter_of_a_second() -> None:
@@ -121,7 +130,7 @@ def test_near_the_end_pauses_shrink_so_that_there_is_a_last_attempt_just_before_
 def test_with_too_little_time_left_for_an_answer_nothing_is_sent_any_more() -> None:
     busy = Busy("too many")
 
-    assert final_error(attempts(m.Delete), busy, 0.015) is busy
+    assert final_error(attempts(m.Change), busy, 0.015) is busy
 
 
 # --- out of time
@@ -129,7 +138,7 @@ def test_with_too_little_time_left_for_an_answer_nothing_is_sent_any_more() -> N
 
 @pytest.mark.parametrize("left_s", [0.0, -1.0])
 def test_never_sent_means_not_connected_with_socket_reason_and_remedy(left_s: float) -> None:
-    error = final_error(attempts(m.Delete), NotConnected("Connection refused"), left_s)
+    error = final_error(attempts(m.Change), NotConnected("Connection refused"), left_s)
 
     assert type(error) is NotConnected
     for part in (
@@ -144,13 +153,13 @@ def test_never_sent_means_not_connected_with_socket_reason_and_remedy(left_s: fl
 
 
 def test_sent_means_deadline_exceeded_even_if_the_last_attempt_was_not_sent() -> None:
-    tries = attempts(m.Set)
+    tries = attempts(m.Change)
     tries.pause_after(OutcomeUnknown("the connection was lost"), PLENTY_S)
 
     error = final_error(tries, NotConnected("Connection refused"), 0.0)
 
     assert type(error) is DeadlineExceeded
-    assert "set was sent to /run/s.sock and not answered within 5 s" in str(error)
+    assert "change was sent to /run/s.sock and not answered within 5 s" in str(error)
     assert "it may have happened or not" in str(error)
 
 
@@ -171,20 +180,20 @@ def test_a_deadline_that_passed_is_the_end_whatever_the_request(kind: type[m.Req
 def test_busy_to_the_end_is_what_the_caller_gets() -> None:
     busy = Busy("512 requests are queued")
 
-    assert final_error(attempts(m.Delete), busy, 0.0) is busy
+    assert final_error(attempts(m.Change), busy, 0.0) is busy
 
 
 def test_that_time_ran_out_does_not_hide_what_took_it() -> None:
     busy = Busy("512 requests are queued")
-    tries = attempts(m.Delete)
+    tries = attempts(m.Change)
     tries.pause_after(busy, PLENTY_S)
 
     assert final_error(tries, NoTimeLeft("no time was left"), 0.0) is busy
     assert "no time was left" in str(final_error(attempts(), NoTimeLeft("no time was left"), 0.0))
 
 
-def test_busy_after_a_set_was_sent_does_not_hide_that_it_may_have_happened() -> None:
-    tries = attempts(m.Set)
+def test_busy_after_a_change_was_sent_does_not_hide_that_it_may_have_happened() -> None:
+    tries = attempts(m.Change)
     tries.pause_after(OutcomeUnknown("the connection was lost"), PLENTY_S)
 
     error = final_error(tries, Busy("stopping"), 0.0)
@@ -192,16 +201,91 @@ def test_busy_after_a_set_was_sent_does_not_hide_that_it_may_have_happened() -> 
     assert type(error) is DeadlineExceeded
 
 
-def test_a_set_that_is_refused_when_it_is_repeated_may_have_happened_before() -> None:
-    tries = attempts(m.Set)
+@pytest.mark.parametrize("kind", sorted(REMEMBERED, key=str), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("refusal", [Conflict("x"), StoreFull("x"), UnknownAsset("x")])
+def test_a_refusal_in_answer_to_a_repeat_is_true_of_a_change_that_is_remembered(
+    kind: type[m.Request], refusal: Refused
+) -> None:
+    tries = attempts(kind)
     tries.pause_after(OutcomeUnknown("the connection was lost"), PLENTY_S)
 
-    error = final_error(tries, StoreFull("no space left"), PLENTY_S)
+    with pytest.raises(type(refusal)) as caught:
+        tries.pause_after(refusal, PLENTY_S, was_answered=True)
+
+    assert caught.value is refusal
+
+
+@pytest.mark.parametrize("kind", OPERATORS, ids=lambda kind: kind.__name__)
+def test_what_is_not_remembered_may_have_happened_when_its_repeat_is_refused(
+    kind: type[m.Request],
+) -> None:
+    tries = attempts(kind)
+    tries.pause_after(OutcomeUnknown("the connection was lost"), PLENTY_S)
+
+    with pytest.raises(OutcomeUnknown, match=r"no manifest is held.*the first may have") as caught:
+        tries.pause_after(Conflict("no manifest is held"), PLENTY_S, was_answered=True)
+
+    assert isinstance(caught.value.__cause__, Conflict)
+
+
+@pytest.mark.parametrize("kind", CHANGES, ids=lambda kind: kind.__name__)
+def test_a_repeat_that_could_not_be_sent_says_nothing_of_the_first(kind: type[m.Request]) -> None:
+    tries = attempts(kind)
+    tries.pause_after(OutcomeUnknown("the connection was lost"), PLENTY_S)
+
+    error = final_error(tries, Forbidden("this user may not connect"), PLENTY_S)
 
     assert type(error) is OutcomeUnknown
-    assert "no space left" in str(error)
+    assert "this user may not connect" in str(error)
     assert "the first may have happened" in str(error)
-    assert isinstance(error.__cause__, StoreFull)
+
+
+def test_a_change_that_the_daemon_cannot_remember_any_more_has_an_unknown_outcome() -> None:
+    tries = attempts(m.Change)
+    tries.pause_after(OutcomeUnknown("the connection was lost"), PLENTY_S)
+    forgotten = Refused("the first may have been carried out", code="forgotten")
+
+    with pytest.raises(OutcomeUnknown, match=r"change was sent .* the first may have") as caught:
+        tries.pause_after(forgotten, PLENTY_S, was_answered=True)
+
+    assert type(caught.value) is OutcomeUnknown
+
+
+# --- how old a repeat is
+
+
+def test_a_repeat_carries_how_much_time_was_left_when_it_was_sent_first() -> None:
+    tries = attempts(m.Change)
+    tries.pause_after(NotConnected("no such file"), 4.0)
+    assert tries.begin(FIELDS, 3.5) == FIELDS
+
+    tries.pause_after(OutcomeUnknown("the connection was lost"), 3.0)
+    assert tries.begin(FIELDS, 2.5) == (FIELDS[0], 3.5, FIELDS[2])
+
+    tries.pause_after(OutcomeUnknown("the connection was lost"), 2.0)
+    assert tries.begin(FIELDS, 1.5) == (FIELDS[0], 3.5, FIELDS[2])
+
+
+def test_a_change_that_was_sent_at_once_is_as_old_as_its_call() -> None:
+    tries = attempts(m.Rewind)
+    tries.pause_after(OutcomeUnknown("the connection was lost"), 4.0)
+
+    assert tries.begin(FIELDS, 3.5) == (FIELDS[0], 5.0, FIELDS[2])
+
+
+@pytest.mark.parametrize("error", [Busy("stopping"), NotConnected("goodbye")])
+def test_what_was_not_carried_out_is_no_older_for_being_sent_again(error: AssetStoreError) -> None:
+    tries = attempts(m.Change)
+    tries.pause_after(error, 4.0)
+
+    assert tries.begin(FIELDS, 3.5) is FIELDS
+
+
+def test_a_read_has_no_age() -> None:
+    tries = attempts(m.Get)
+    tries.pause_after(OutcomeUnknown("the connection was lost"), 4.0)
+
+    assert tries.begin(("asset", "key"), 3.5) == ("asset", "key")
 
 
 def test_a_read_that_is_refused_when_it_is_repeated_is_refused() -> None:
