@@ -13,12 +13,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -28,7 +26,7 @@ from typing import Any
 
 from assetstore.version import VERSION
 from assetstored import config as configuration
-from assetstored import datadir, jobs, log
+from assetstored import datadir, jobs, log, resources
 from assetstored.changing import Changer
 from assetstored.commits import CommitQueue, WriterLost
 from assetstored.config import Config, ConfigInvalid
@@ -47,18 +45,11 @@ from assetstored.writer import run_writer
 
 _log = logging.getLogger("assetstored")
 
-#: Descriptors beside the connections: the store, the sockets, the log, a manifest's child.
-_RESERVED_FDS = 64
-
 #: Connections accepted in a row before others get their turn: a storm of them is no stall.
 _ACCEPTS_PER_TURN = 16
 
 #: How long a stop may take: a commit on a slow disk, and clients that fetch their answers.
 _STOP_S = 4.0
-
-#: From malloc.h. Setting it also turns off that it grows.
-_M_MMAP_THRESHOLD = -3
-_LARGE_BUFFER_BYTES = 128 * 1024
 
 #: How often systemd hears that the store is still being opened.
 _OPENING_S = 10.0
@@ -87,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         return os.EX_OK
     log.start(config.log_level)
     faulthandler.enable()
-    _return_memory()
+    resources.return_memory()
     # Until there is a loop to take it, a request to read the manifest again is no reason to die;
     # the manifest is read at the start anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -105,16 +96,6 @@ def main(argv: list[str] | None = None) -> int:
             listener.close()
     os.close(lock_fd)
     return status
-
-
-def _return_memory() -> None:
-    """Have the C library give large buffers back when they are freed.
-
-    By itself it raises the size that it calls large to that of the largest buffer it has seen, and
-    answers of 1 MiB then leave the heap in pieces: 700 MB where 90 are needed (measured).
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BUFFER_BYTES)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -246,7 +227,9 @@ class Daemon:
             spawn=self._spawn,
         )
         limits = ServerLimits(
-            config.max_value_bytes, _connection_limit(config), config.max_inflight_bytes
+            config.max_value_bytes,
+            resources.connection_limit(config.max_connections),
+            config.max_inflight_bytes,
         )
         server = Server(service, limits, store_id)
         self._server = reporter.server = server
@@ -391,24 +374,3 @@ class Daemon:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _connection_limit(config: Config) -> int:
-    """max_connections, or what the limit of descriptors leaves of it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = config.max_connections + _RESERVED_FDS
-    if soft < wanted:
-        # Where a sandbox forbids it, the unit has set the limit already.
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = max(1, min(config.max_connections, soft - _RESERVED_FDS))
-    if limit < config.max_connections:
-        _log.warning(
-            "max_connections is %d, but the limit of %d file descriptors leaves room for %d; "
-            "raise LimitNOFILE= in the unit",
-            config.max_connections,
-            soft,
-            limit,
-        )
-    return limit

@@ -11,7 +11,7 @@ What lmdb.h warns of, and how this project answers:
   each process has one thread that uses LMDB and one transaction at a time.
 - "Avoid long-lived transactions": the serving process gives up its snapshot at each commit.
 - Handles: a handle that was dropped, or opened in a transaction that ended, silently reads and
-  writes whichever sub-database takes its slot next. Only reader.Snapshot and
+  writes whichever sub-database takes its slot next. Only snapshots.Snapshots and
   stores.StoreHandles keep handles, and both forget them with the transaction or the drop.
 - No remote file system: datadir.py refuses them.
 - writemap and nosync are never used: a full disk would be SIGBUS, a power cut a lost write.
@@ -61,6 +61,9 @@ WRITER_HANDLES = 1_000
 #: so few are faster than many.
 READER_HANDLES = 56
 
+#: Handles that one request may need within one snapshot.
+HELD_HANDLES = 1_000
+
 #: The tables, beside the stores.
 _RESERVED_HANDLES = 8
 
@@ -86,7 +89,7 @@ def open_for_reading(path: str) -> Environment:
     return lmdb.open(
         path,
         map_size=MAP_BYTES,
-        max_dbs=READER_HANDLES + _RESERVED_HANDLES,
+        max_dbs=READER_HANDLES + HELD_HANDLES + _RESERVED_HANDLES,
         max_readers=_MAX_READERS,
         readonly=True,
         create=False,

@@ -40,7 +40,7 @@ class Page(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Which events: of one asset or of all, of keys that begin with prefix."""
+    """Which events: of one asset or of all, of keys that begin with prefix, or of no key."""
 
     asset_id: int | None
     prefix: str
@@ -48,7 +48,8 @@ class Wanted(NamedTuple):
     def takes(self, row: JournalRow) -> bool:
         if self.asset_id is not None and row.asset_id != self.asset_id:
             return False
-        return not self.prefix or (row.key is not None and row.key.startswith(self.prefix))
+        # What happens to the asset or its store happens to all of its keys.
+        return row.key is None or row.key.startswith(self.prefix)
 
 
 class Desk(Protocol):

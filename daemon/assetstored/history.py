@@ -55,6 +55,7 @@ def steps(reader: Reader, asset_id: int, key: str, before: int | None = None) ->
         store_id, boundary = limit.store_id, limit.previous
     while True:
         if store_id and not reader.has_store(store_id):
+            # What was in it is gone with it.
             yield Step(boundary, None, None)
             return
         revision, record = _head(reader, store_id, asset.name, key)
@@ -93,11 +94,13 @@ def entry_at(reader: Reader, asset_id: int, key: str, at: int) -> Iterator[msgsp
 
     Yields None any number of times, to be asked on; the last item is the answer. Raises Compacted.
     """
+    known_from = reader.counters().revision + 1
     for step in steps(reader, asset_id, key):
         row, revision = step.row, step.revision
         if revision > at:
             if row is None:
-                raise compacted(reader, at)
+                raise compacted(reader, at, known_from)
+            known_from = revision
             yield None
             continue
         if step.record is not None:
@@ -110,11 +113,11 @@ def entry_at(reader: Reader, asset_id: int, key: str, at: int) -> Iterator[msgsp
                 return
             row, revision = reader.journal_row(step.then), step.then
         if row is None:
-            raise compacted(reader, at)
+            raise compacted(reader, at, known_from)
         yield None if row.value is None else entry_of(revision, row)
         return
     if at < reader.counters().compacted:
-        raise compacted(reader, at)
+        raise compacted(reader, at, known_from)
     yield None
 
 
@@ -134,15 +137,15 @@ def keys_changed(reader: Reader, asset_id: int, after: int) -> Iterator[list[str
     store_id, boundary = asset.store_id, asset.boundary
     # Where the asset was given another store since, every key of both may differ.
     while boundary > after:
-        yield from _keys_of(reader, store_id, 0)
+        yield from _keys_of(reader, store_id, 0, boundary)
         limit = reader.journal_row(boundary)
         if limit is None:
-            raise compacted(reader, after)
-        store_id, boundary = limit.store_id, limit.previous
+            raise compacted(reader, after, boundary)
+        known_from, store_id, boundary = boundary, limit.store_id, limit.previous
         if boundary <= after:
-            yield from _keys_of(reader, store_id, 0)
+            yield from _keys_of(reader, store_id, 0, known_from)
             return
-    yield from _keys_of(reader, store_id, after)
+    yield from _keys_of(reader, store_id, after, boundary)
 
 
 def revision_at(reader: Reader, time_us: int) -> int:
@@ -158,12 +161,17 @@ def revision_at(reader: Reader, time_us: int) -> int:
     return low
 
 
-def compacted(reader: Reader, wanted: int) -> Compacted:
-    """The error for a revision that the journal does not reach."""
-    oldest = reader.counters().compacted + 1
+def compacted(reader: Reader, wanted: int, known_from: int = 0) -> Compacted:
+    """The error for a revision that the journal does not reach.
+
+    ``known_from``: where what is asked for begins to be known, if that is later than where the
+    journal begins to be complete.
+    """
+    oldest = max(reader.counters().compacted + 1, known_from)
     return Compacted(
-        f"the journal is complete only from revision {oldest} on, and does not tell what was at "
-        f"{wanted} (journal_max_age and journal_max_bytes in the daemon's configuration)",
+        f"what was at revision {wanted} is not known any more; what is asked for is known from "
+        f"revision {oldest} on (journal_max_age, journal_max_bytes and grace in the daemon's "
+        "configuration)",
         detail={"oldest": oldest},
     )
 
@@ -198,12 +206,12 @@ def _head(reader: Reader, store_id: int, asset: str, key: str) -> tuple[int, byt
     return (0 if deleted is None else deleted.revision), None
 
 
-def _keys_of(reader: Reader, store_id: int, after: int) -> Iterator[list[str]]:
+def _keys_of(reader: Reader, store_id: int, after: int, known_from: int) -> Iterator[list[str]]:
     """Keys of a store, there or deleted, that were changed after a revision."""
     if not store_id:
         return
     if not reader.has_store(store_id):
-        raise compacted(reader, after)
+        raise compacted(reader, after, known_from)
     position: bytes | None = b""
     while position is not None:
         changed, position = reader.keys_changed_after(store_id, after, position, _KEYS_PER_STEP)

@@ -71,14 +71,16 @@ class RequestMemory:
         self._pending.clear()
 
     def recall(
-        self, overlay: Overlay, counters: Counters, request: bytes, sent_at: float
+        self, overlay: Overlay, counters: Counters, request: bytes, sent_at: float | None
     ) -> int | None:
         """The first revision of the change, or None if it was not carried out.
 
-        ``sent_at``: when it was sent first, on the monotonic clock. Raises Forgotten.
+        ``sent_at``: when it was sent first, on the monotonic clock; None: it is the first itself.
+        Raises Forgotten.
         """
         revision = self._pending.get(request) or self._known.get(request)
-        if revision is not None:
+        # What was never sent before is looked up too: its repeat may have overtaken it.
+        if revision is not None or sent_at is None:
             return revision
         now = time.monotonic()
         born = sent_at - _SLACK_S

@@ -1,9 +1,5 @@
 """Reading: what the serving process answers from, one snapshot at a time.
 
-A snapshot is one read transaction. It is given up as soon as a commit makes it old, so at
-any moment it pins no page that a newer commit has freed, and every answer that is given after a
-commit was acknowledged sees that commit.
-
 Rule: nothing here writes, and nothing waits.
 """
 
@@ -19,6 +15,7 @@ from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES
 from assetstore.messages import AssetInfo, AssetRef, TrashInfo
 from assetstored import engine, keys, records
 from assetstored.catalog import Catalog
+from assetstored.snapshots import Snapshots
 from assetstored.tables import (
     CATALOG,
     DELETED,
@@ -30,14 +27,11 @@ from assetstored.tables import (
     Counters,
     DeletedRow,
     JournalRow,
-    Snapshot,
-    Tables,
     TrashRow,
     decode_row,
     deleted_key,
     id_key,
     read_row,
-    store_name,
 )
 
 #: How many keys one part of a count, or one page of the catalog, looks at: a few milliseconds.
@@ -55,27 +49,16 @@ class Resolved(NamedTuple):
     store_id: int
 
 
-class Reader:
+class Reader(Snapshots):
     """The environment open for reading. One thread; every method answers from one snapshot."""
 
     def __init__(self, data_dir: str) -> None:
-        self._env = engine.open_for_reading(data_dir)
-        self._tables = Tables(self._env, None, create=False)
-        self._txn: engine.ReadTransaction | None = None
-        self._stores: dict[int, engine.Database] = {}
+        super().__init__(data_dir)
         self._resolved: dict[AssetRef, Resolved] = {}
-
-    def close(self) -> None:
-        """Give up the snapshot and close the environment."""
-        self.refresh()
-        self._env.close()
 
     def refresh(self, *, catalog_changed: bool = True) -> None:
         """A commit happened: the next answer comes from a new snapshot."""
-        if self._txn is not None:
-            self._txn.abort()
-            self._txn = None
-        self._stores.clear()  # handles opened in a transaction die with it
+        self.give_up()
         if catalog_changed:
             self._resolved.clear()
 
@@ -338,14 +321,6 @@ class Reader:
         """The row of an asset by its id."""
         return self._catalog().row(asset_id)
 
-    def has_store(self, store_id: int) -> bool:
-        """Whether a store is there, be it in use or in the trash."""
-        try:
-            self._store(store_id)
-        except engine.NotFoundError:
-            return False
-        return True
-
     def deleted_head(self, store_id: int, key: str) -> records.Head | None:
         """Where a key stands that was deleted, as far as the journal reaches."""
         where = deleted_key(store_id, keys.stored_key(key))
@@ -391,34 +366,8 @@ class Reader:
                 more = cursor.next()
             return found, bytes(cursor.key()) if more else None
 
-    # --- the snapshot
-
-    def snapshot(self) -> Snapshot:
-        """The tables as they are now."""
-        return Snapshot(self._txn_now(), self._tables)
-
-    def _txn_now(self) -> engine.ReadTransaction:
-        if self._txn is None:
-            # Buffers, so that what is only looked into is not copied. They die with the
-            # snapshot, so whatever is kept or handed out is made bytes at once.
-            self._txn = self._env.begin(buffers=True)
-        return self._txn
-
     def _catalog(self) -> Catalog:
         return Catalog(self.snapshot())
-
-    def _store(self, store_id: int) -> engine.Database:
-        handle = self._stores.get(store_id)
-        if handle is None:
-            if len(self._stores) >= engine.READER_HANDLES:
-                # No handle can be closed alone; the catalog is the same in the next snapshot,
-                # since only refresh tells that a commit happened.
-                self.refresh(catalog_changed=False)
-            handle = engine.open_database(
-                self._env, self._txn_now(), store_name(store_id), create=False
-            )
-            self._stores[store_id] = handle
-        return handle
 
     def _entries(self, store_id: int) -> int:
         store = self._store(store_id)

@@ -139,7 +139,9 @@ class Rewinder:
             if _value_of(now) == _value_of(then):
                 continue
             differences.append(DifferenceRaw(name, now, then))
-            size += sum(len(memoryview(entry)) for entry in (now, then) if entry is not None)
+            size += len(name) + sum(
+                len(memoryview(each)) for each in (now, then) if each is not None
+            )
             if len(differences) > MAX_REWIND_KEYS or size > MAX_REWIND_BYTES:
                 raise InvalidRequest(
                     f"more than {MAX_REWIND_KEYS:,} keys or {MAX_REWIND_BYTES:,} bytes differ from "

@@ -211,7 +211,8 @@ class Service:
     def _get_many(self, wanted: list[tuple[m.AssetRef, str]]) -> list[msgspec.Raw | None]:
         if len(wanted) > MAX_PAGE_ITEMS:
             raise InvalidRequest(f"{len(wanted):,} keys; one get_many takes {MAX_PAGE_ITEMS:,}")
-        entries = [self._reader.get(checked(ref), check_key(key)) for ref, key in wanted]
+        with self._reader.held():
+            entries = [self._reader.get(checked(ref), check_key(key)) for ref, key in wanted]
         size = sum(len(memoryview(entry)) for entry in entries if entry is not None)
         if size > _MANY_BYTES:
             raise InvalidRequest(
@@ -242,7 +243,10 @@ class Service:
         return EventPageRaw(request.id, events, None)
 
     def _wanted(self, asset: m.AssetRef | None, prefix: str) -> Wanted:
-        asset_id = None if asset is None else self._reader.resolve(checked(asset)).asset_id
+        if asset is None:
+            return Wanted(None, check_prefix(prefix))
+        # Of an asset that has left, too: why it has left is what its journal tells.
+        asset_id, _ = self._reader.find(checked(asset)) or self._reader.find_active(asset)
         return Wanted(asset_id, check_prefix(prefix))
 
     def _later(self, request: m.AnyRequest, answer: Answer, work: Awaitable[object]) -> None:

@@ -1,0 +1,82 @@
+"""The environment open for reading, and the snapshot that reads are answered from.
+
+A snapshot is one read transaction. It is given up as soon as a commit makes it old, so at any
+moment it pins no page that a newer commit has freed, and every answer that is given after a commit
+was acknowledged sees that commit.
+
+Rule: transactions and handles; what is read through them is reader.py's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from assetstored import engine
+from assetstored.tables import Snapshot, Tables, store_name
+
+
+class Snapshots:
+    """One snapshot at a time, begun when it is needed. One thread."""
+
+    def __init__(self, data_dir: str) -> None:
+        self._env = engine.open_for_reading(data_dir)
+        self._tables = Tables(self._env, None, create=False)
+        self._txn: engine.ReadTransaction | None = None
+        self._stores: dict[int, engine.Database] = {}
+        self._is_held = False
+
+    def close(self) -> None:
+        """Give up the snapshot and close the environment."""
+        self.give_up()
+        self._env.close()
+
+    def give_up(self) -> None:
+        """What is read next is read in a new snapshot."""
+        if self._txn is not None:
+            self._txn.abort()
+            self._txn = None
+        self._stores.clear()  # handles opened in a transaction die with it
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """All that is read within is of one snapshot, also of engine.HELD_HANDLES stores."""
+        if len(self._stores) > engine.READER_HANDLES:
+            self.give_up()
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+
+    def snapshot(self) -> Snapshot:
+        """The tables as they are now."""
+        return Snapshot(self._txn_now(), self._tables)
+
+    def has_store(self, store_id: int) -> bool:
+        """Whether a store is there, be it in use or in the trash."""
+        try:
+            self._store(store_id)
+        except engine.NotFoundError:
+            return False
+        return True
+
+    def _txn_now(self) -> engine.ReadTransaction:
+        if self._txn is None:
+            # Buffers, so that what is only looked into is not copied. They die with the
+            # snapshot, so whatever is kept or handed out is made bytes at once.
+            self._txn = self._env.begin(buffers=True)
+        return self._txn
+
+    def _store(self, store_id: int) -> engine.Database:
+        handle = self._stores.get(store_id)
+        if handle is None:
+            if len(self._stores) >= engine.READER_HANDLES and not self._is_held:
+                # No handle can be closed alone. A commit that is not reported yet may show after
+                # this, so what must be of one snapshot is read within held().
+                self.give_up()
+            handle = engine.open_database(
+                self._env, self._txn_now(), store_name(store_id), create=False
+            )
+            self._stores[store_id] = handle
+        return handle
