@@ -8,13 +8,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.store import WRITER, Store
+from tests.support.store import Store, change
 
 from assetstore.entries import RecordedWriter
 from assetstore.errors import Conflict, InactiveAsset, InvalidRequest, Refused, UnknownAsset
 from assetstore.messages import AssetRef
 from assetstored import jobs
 from assetstored.changes import Slice
+from assetstored.tables import TABLES
 
 
 @pytest.fixture
@@ -30,17 +31,29 @@ def revision(store: Store) -> int:
     return store.reader.counters().revision
 
 
+def revision_of(result: jobs.Result) -> int:
+    """The revision in the one outcome of a change that was carried out."""
+    ((revision, *_),) = result.decoded()
+    return int(revision)
+
+
+def count_of(result: jobs.Result) -> int:
+    """The count in the one outcome of a change that was carried out."""
+    ((_, count, *_),) = result.decoded()
+    return int(count)
+
+
 def everything(store: Store) -> list[object]:
-    """All that can be known of the store."""
+    """All that is on disk, but for what waits in the trash."""
     assets, after = store.reader.assets(0, 1_000)
     assert after is None
-    return [
-        msgspec.to_builtins(store.reader.counters()),
-        assets,
-        list(store.reader.trash_rows()),
-        store.reader.accepted_manifest(),
-        [store.contents(asset.name) for asset in assets if asset.state == "active"],
-    ]
+    txn, tables = store.reader.snapshot()
+    found: list[object] = []
+    for table in TABLES:
+        with txn.cursor(db=tables[table]) as cursor:
+            found.append([(bytes(key), bytes(row)) for key, row in cursor])
+    found += [store.contents(asset.name) for asset in assets if asset.state == "active"]
+    return found
 
 
 def in_trash(store: Store) -> list[tuple[str, str, int]]:
@@ -90,10 +103,10 @@ def test_an_entry_keeps_value_revision_time_and_writer(store: Store) -> None:
 def test_the_last_of_two_puts_in_one_batch_stays_and_each_has_its_revision(store: Store) -> None:
     first, second = store.run(store.put_job("a", "k", b"1"), store.put_job("a", "k", b"2"))
 
-    assert second.value == first.value + 1
+    assert revision_of(second) == revision_of(first) + 1
     entry = store.get("a", "k")
     assert entry is not None
-    assert (entry.value, entry.revision) == (b"2", second.value)
+    assert (entry.value, entry.revision) == (b"2", revision_of(second))
 
 
 @pytest.mark.parametrize("key", ["k", "\0", "x" * 511, "x" * 512, "😀" * 512], ids=len)
@@ -148,11 +161,11 @@ def test_removing_what_is_not_there_changes_nothing(store: Store) -> None:
 
 
 def test_a_key_that_was_put_and_removed_in_one_batch_is_not_there(store: Store) -> None:
-    remove = jobs.Remove(store.asset_id("a"), "k", WRITER)
+    remove = jobs.DeleteKey(store.asset_id("a"), "k", None)
 
-    results = store.run(store.put_job("a", "k", b"1"), remove, remove)
+    results = store.run(store.put_job("a", "k", b"1"), change(remove), change(remove))
 
-    assert [result.value for result in results[1:]] == [True, False]
+    assert [count_of(result) for result in results[1:]] == [1, 0]
     assert store.contents("a") == {}
 
 
@@ -191,14 +204,17 @@ def test_a_cleared_asset_goes_on_with_a_new_store(store: Store) -> None:
 
 
 def test_clear_takes_along_what_was_put_before_it_in_the_same_batch(store: Store) -> None:
-    clear = jobs.Empty(store.asset_id("a"), WRITER)
+    clear = jobs.ClearStore(store.asset_id("a"))
 
     results = store.run(
-        store.put_job("a", "k", b"1"), clear, clear, store.put_job("a", "l", b"2"), clear
+        store.put_job("a", "k", b"1"),
+        change(clear),
+        change(clear),
+        store.put_job("a", "l", b"2"),
+        change(clear),
     )
 
-    assert [result.value for result in results if result.value is not None][1:3] == [1, 0]
-    assert results[4].value == 1
+    assert [count_of(result) for result in results] == [1, 1, 0, 1, 1]
     assert store.contents("a") == {}
     assert in_trash(store) == [("a", "cleared", 1), ("a", "cleared", 1)]
 
@@ -308,7 +324,7 @@ def test_the_accepted_manifest_is_kept_with_its_time(store: Store) -> None:
     assert store.reader.accepted_manifest() is None
     before = time.time_ns() // 1_000
 
-    store.do(jobs.FinishManifest("d1ce", "/etc/manifest.json"))
+    store.do(jobs.FinishManifest("d1ce", "/etc/manifest.json", None))
 
     accepted = store.reader.accepted_manifest()
     assert accepted is not None
@@ -319,6 +335,12 @@ def test_the_accepted_manifest_is_kept_with_its_time(store: Store) -> None:
 # --- restore
 
 
+def restore(store: Store, trash_id: int) -> tuple[str, int]:
+    """Give a cleared store back; returns to whom, and how many entries."""
+    _, count, _, (name, _) = store.operate(jobs.RestoreStore(trash_id))
+    return name, count
+
+
 def test_a_cleared_store_comes_back_and_what_is_there_goes_to_the_trash(store: Store) -> None:
     store.put("a", "old", b"1")
     before = store.get("a", "old")
@@ -326,13 +348,13 @@ def test_a_cleared_store_comes_back_and_what_is_there_goes_to_the_trash(store: S
     store.put("a", "new", b"2")
     ((trash_id, *_),) = store.trash()
 
-    assert store.do(jobs.Restore(trash_id)) == ["a", "a", 1]
+    assert restore(store, trash_id) == ("a", 1)
 
     assert store.contents("a") == {"old": b"1"}
     assert store.get("a", "old") == before
     assert in_trash(store) == [("a", "replaced", 1)]
     ((trash_id, *_),) = store.trash()
-    assert store.do(jobs.Restore(trash_id)) == ["a", "a", 1]
+    assert restore(store, trash_id) == ("a", 1)
     assert store.contents("a") == {"new": b"2"}
 
 
@@ -341,7 +363,7 @@ def test_restoring_into_an_empty_asset_puts_nothing_into_the_trash(store: Store)
     store.clear("a")
     ((trash_id, *_),) = store.trash()
 
-    store.do(jobs.Restore(trash_id))
+    restore(store, trash_id)
 
     assert store.trash() == []
     assert store.contents("a") == {"k": b"1"}
@@ -349,7 +371,7 @@ def test_restoring_into_an_empty_asset_puts_nothing_into_the_trash(store: Store)
 
 def test_what_is_not_in_the_trash_cannot_be_restored(store: Store) -> None:
     with pytest.raises(InvalidRequest, match="no store 77 in the trash; see `assetstore trash"):
-        store.do(jobs.Restore(77))
+        restore(store, 77)
 
 
 def test_a_condemned_store_cannot_be_restored(store: Store) -> None:
@@ -359,7 +381,7 @@ def test_a_condemned_store_cannot_be_restored(store: Store) -> None:
     store.do(jobs.Condemn([trash_id]))
 
     with pytest.raises(InvalidRequest, match=f"no store {trash_id} in the trash"):
-        store.do(jobs.Restore(trash_id))
+        restore(store, trash_id)
 
 
 def test_a_store_that_waits_for_its_asset_is_not_restored_by_hand(store: Store) -> None:
@@ -368,7 +390,7 @@ def test_a_store_that_waits_for_its_asset_is_not_restored_by_hand(store: Store) 
     ((trash_id, *_),) = store.trash()
 
     with pytest.raises(InvalidRequest, match=r"waits for asset 'a' \(uri 'a'\) to return: put it"):
-        store.do(jobs.Restore(trash_id))
+        restore(store, trash_id)
 
 
 def test_nothing_is_restored_to_an_inactive_asset(store: Store) -> None:
@@ -378,24 +400,27 @@ def test_nothing_is_restored_to_an_inactive_asset(store: Store) -> None:
     store.deactivate("a")
 
     with pytest.raises(InactiveAsset):
-        store.do(jobs.Restore(trash_id))
+        restore(store, trash_id)
     store.activate("a")
-    assert store.do(jobs.Restore(trash_id)) == ["a", "a", 1]
+    assert restore(store, trash_id) == ("a", 1)
 
 
 # --- mv
 
 
-def relink(store: Store, source: str, target: str, *, replace: bool = False) -> object:
-    """Move the store of one asset to another."""
-    return store.do(jobs.Relink(store.asset_id(source), store.asset_id(target), replace))
+def move(store: Store, source: str, target: str, *, replace: bool = False) -> int:
+    """Move the store of one asset to another; returns how many entries moved."""
+    _, count, *_ = store.operate(
+        jobs.MoveStore(store.asset_id(source), store.asset_id(target), replace)
+    )
+    return int(count)
 
 
 def test_a_store_moves_to_another_asset_as_it_is(store: Store) -> None:
     store.put("a", "k", b"1")
     before = store.get("a", "k")
 
-    assert relink(store, "a", "b") == 1
+    assert move(store, "a", "b") == 1
 
     assert store.get("b", "k") == before
     assert store.contents("a") == {}
@@ -408,7 +433,7 @@ def test_the_store_of_an_asset_that_left_is_taken_from_the_trash(store: Store) -
     store.put("a", "k", b"1")
     store.deactivate("a")
 
-    assert relink(store, "a", "b") == 1
+    assert move(store, "a", "b") == 1
 
     assert store.contents("b") == {"k": b"1"}
     assert store.trash() == []
@@ -421,19 +446,19 @@ def test_entries_are_not_replaced_unless_that_is_asked_for(store: Store) -> None
     store.run(*(store.put_job("b", f"k{number}", b"2") for number in range(1_234)))
 
     with pytest.raises(Conflict, match=r"already holds 1,234 entries; with --replace they go to"):
-        relink(store, "a", "b")
+        move(store, "a", "b")
 
 
 def test_what_is_replaced_goes_to_the_trash(store: Store) -> None:
     store.put("a", "k", b"1")
     store.put("b", "l", b"2")
 
-    assert relink(store, "a", "b", replace=True) == 1
+    assert move(store, "a", "b", replace=True) == 1
 
     assert store.contents("b") == {"k": b"1"}
     assert in_trash(store) == [("b", "replaced", 1)]
     ((trash_id, *_),) = store.trash()
-    store.do(jobs.Restore(trash_id))
+    restore(store, trash_id)
     assert store.contents("b") == {"l": b"2"}
 
 
@@ -442,7 +467,7 @@ def test_a_target_whose_store_is_empty_is_no_conflict(store: Store) -> None:
     store.put("b", "l", b"2")
     store.remove("b", "l")
 
-    assert relink(store, "a", "b") == 1
+    assert move(store, "a", "b") == 1
     assert store.trash() == []
 
 
@@ -450,12 +475,12 @@ def test_an_asset_cannot_be_moved_to_itself(store: Store) -> None:
     store.put("a", "k", b"1")
 
     with pytest.raises(InvalidRequest, match="source and target are the same asset"):
-        relink(store, "a", "a", replace=True)
+        move(store, "a", "a", replace=True)
 
 
 def test_an_asset_without_a_store_has_nothing_to_move(store: Store) -> None:
     with pytest.raises(InvalidRequest, match=r"asset 'a' \(uri 'a'\) has no store to move$"):
-        relink(store, "a", "b")
+        move(store, "a", "b")
 
 
 def test_a_dropped_store_cannot_be_moved(store: Store) -> None:
@@ -464,7 +489,7 @@ def test_a_dropped_store_cannot_be_moved(store: Store) -> None:
     store.drop(store.trash()[0][0])
 
     with pytest.raises(InvalidRequest, match="has no store to move; it has been dropped"):
-        relink(store, "a", "b")
+        move(store, "a", "b")
 
 
 def test_nothing_moves_to_an_inactive_asset(store: Store) -> None:
@@ -472,7 +497,7 @@ def test_nothing_moves_to_an_inactive_asset(store: Store) -> None:
     store.deactivate("b")
 
     with pytest.raises(InactiveAsset):
-        relink(store, "a", "b")
+        move(store, "a", "b")
 
 
 # --- condemn and drop
@@ -538,7 +563,7 @@ def test_nothing_is_dropped_that_is_not_condemned(store: Store) -> None:
     assert store.do(jobs.DropSlice(99)) is False
 
     assert everything(store) == before
-    assert store.do(jobs.Restore(trash_id)) == ["a", "a", 1]
+    assert restore(store, trash_id) == ("a", 1)
 
 
 def test_a_large_store_is_dropped_slice_by_slice(store: Store) -> None:
@@ -562,20 +587,42 @@ def test_a_large_store_is_dropped_slice_by_slice(store: Store) -> None:
 # --- refused
 
 
-def refused_jobs(store: Store) -> list[jobs.AnyJob]:
+def refused_operations(store: Store) -> list[jobs.AnyOperation]:
     """One of each refusal there is, for the assets a (of some entries), b and gone (inactive)."""
     a, b, gone = (store.asset_id(name) for name in ("a", "b", "gone"))
     waiting = next(trash_id for trash_id, name, *_ in store.trash() if name == "gone")
+    nothing_to_lay = jobs.MergeKey(a, "l", b"{}", [], "replace", "value")
     return [
-        jobs.Put(gone, "k", b"1", WRITER),
-        jobs.Remove(gone, "k", WRITER),
-        jobs.Empty(gone, WRITER),
-        jobs.Restore(99),
-        jobs.Restore(waiting),
-        jobs.Relink(a, a, True),
-        jobs.Relink(b, a, True),
-        jobs.Relink(a, gone, True),
-        jobs.Relink(gone, a, False),
+        jobs.SetKey(gone, "k", b"1", None),
+        jobs.SetKey(a, "l", b"1", 0),
+        jobs.SetKey(a, "l", b"1", 1),
+        jobs.SetKey(b, "k", b"1", 1),
+        jobs.DeleteKey(gone, "k", None),
+        jobs.DeleteKey(a, "l", 1),
+        jobs.DeleteKey(b, "k", 1),
+        jobs.AdvanceKey(gone, "k", b"1", "value"),
+        jobs.AdvanceKey(a, "l", b'"text"', "value"),
+        jobs.AdvanceKey(b, "k", b"{}", "value"),
+        jobs.AdvanceKey(b, "k", b'"no instant"', "time"),
+        jobs.IncrementKey(gone, "k", b"1", b"0"),
+        jobs.IncrementKey(a, "l", b"true", b"0"),
+        jobs.IncrementKey(b, "k", b"1", b'"0"'),
+        jobs.MergeKey(gone, "k", b"{}", [], "replace", "value"),
+        nothing_to_lay,
+        msgspec.structs.replace(nothing_to_lay, asset_id=b, patch=b"[]"),
+        msgspec.structs.replace(nothing_to_lay, asset_id=b, remove=[[]]),
+        jobs.CheckKey(gone, "k", 0),
+        jobs.CheckKey(a, "l", 0),
+        jobs.CheckKey(b, "k", 1),
+        jobs.CheckUnchanged(gone, 0),
+        jobs.CheckUnchanged(a, 0),
+        jobs.ClearStore(gone),
+        jobs.RestoreStore(99),
+        jobs.RestoreStore(waiting),
+        jobs.MoveStore(a, a, True),
+        jobs.MoveStore(b, a, True),
+        jobs.MoveStore(a, gone, True),
+        jobs.MoveStore(gone, a, False),
     ]
 
 
@@ -591,34 +638,74 @@ def furnished(store: Store) -> Store:
     return store
 
 
-def test_a_refused_job_changes_nothing_at_all(furnished: Store) -> None:
+def test_a_refused_operation_changes_nothing_at_all(furnished: Store) -> None:
     before = everything(furnished)
 
-    for job in refused_jobs(furnished):
+    for operation in refused_operations(furnished):
         with pytest.raises(Refused):
-            furnished.do(job)
-        assert everything(furnished) == before, job
+            furnished.operate(operation)
+        assert everything(furnished) == before, operation
 
 
-def test_a_refused_job_does_not_change_what_its_neighbours_do(furnished: Store) -> None:
-    before = revision(furnished)
-    for job in refused_jobs(furnished):
+def test_what_a_change_did_before_it_was_refused_is_taken_back(furnished: Store) -> None:
+    a, b = (furnished.asset_id(name) for name in ("a", "b"))
+    cleared = next(trash_id for trash_id, name, *_ in furnished.trash() if name == "a")
+    begun: list[list[jobs.AnyOperation]] = [
+        [jobs.SetKey(a, "m", b"3", None), jobs.SetKey(b, "m", b"3", None)],
+        [jobs.DeleteKey(a, "l", None), jobs.SetKey(a, "l", b"3", None)],
+        [jobs.SetKey(b, "m", b"3", None), jobs.ClearStore(b)],
+        [jobs.ClearStore(a), jobs.RestoreStore(cleared)],
+        [jobs.RestoreStore(cleared), jobs.SetKey(a, "m", b"3", None)],
+        [jobs.MoveStore(a, b, False), jobs.SetKey(a, "m", b"3", None)],
+        [jobs.MoveStore(a, b, False), jobs.MoveStore(b, a, False)],
+        [jobs.PurgeStores([cleared]), jobs.IncrementKey(b, "m", b"1", b"0")],
+        [jobs.AdvanceKey(a, "l", b"9", "value"), jobs.DeleteKey(a, "l", None)],
+    ]
+    before = everything(furnished)
+
+    for operations in begun:
+        refused = jobs.CheckKey(b, "never", 4_711)
+        with pytest.raises(Conflict) as conflict:
+            furnished.do(change(*operations, refused))
+        assert conflict.value.detail["operation"] == 2
+        assert everything(furnished) == before, operations
+
+
+def test_a_refused_change_does_not_change_what_its_neighbours_do(furnished: Store) -> None:
+    b = furnished.asset_id("b")
+    for operation in refused_operations(furnished):
+        # That b has no store is what some of them are refused for.
+        before = revision(furnished)
         first, refused, second = furnished.run(
-            furnished.put_job("a", "m", b"3"), job, furnished.put_job("b", "m", b"4")
+            furnished.put_job("a", "m", b"3"),
+            change(jobs.SetKey(b, "m", b"4", None), jobs.ClearStore(b), operation),
+            furnished.put_job("a", "n", b"5"),
         )
-        assert refused.code is not None, job
-        assert (first.value, second.value) == (before + 1, before + 2)
-        before += 2
 
-        # Relink(b, a) is refused only as long as b has no store.
-        furnished.do(jobs.Empty(furnished.asset_id("b"), WRITER))
-        before += 1
-        assert furnished.contents("a") == {"l": b"2", "m": b"3"}
+        assert refused.code is not None, operation
+        assert (revision_of(first), revision_of(second)) == (before + 1, before + 2)
+        assert furnished.contents("a") == {"l": b"2", "m": b"3", "n": b"5"}
+        assert furnished.contents("b") == {}
+
+
+def test_the_first_write_of_an_asset_is_not_harmed_by_one_that_was_taken_back(
+    store: Store,
+) -> None:
+    a, b = store.asset_id("a"), store.asset_id("b")
+
+    refused, done = store.run(
+        change(jobs.SetKey(a, "k", b"1", None), jobs.CheckKey(a, "never", 7)),
+        change(jobs.SetKey(b, "k", b"2", None)),
+    )
+
+    assert (refused.code, done.code) == ("conflict", None)
+    assert store.contents("a") == {}
+    assert store.contents("b") == {"k": b"2"}
 
 
 def test_an_id_that_was_never_given_out_is_refused(store: Store) -> None:
     with pytest.raises(Refused, match="the catalog has no asset 4711"):
-        store.do(jobs.Put(4_711, "k", b"1", WRITER))
+        store.operate(jobs.SetKey(4_711, "k", b"1", None))
 
 
 def test_what_is_not_known_cannot_be_resolved(store: Store) -> None:

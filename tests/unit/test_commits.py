@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.serving import Serving, failing_calls, next_turn, serve
-from tests.support.store import WRITER
+from tests.support.store import change
 from tests.support.waiting import wait_until
 
 from assetstore.errors import Busy, InvalidRequest
@@ -22,9 +22,9 @@ from assetstored.changes import Slice
 from assetstored.commits import WriterLost
 
 
-def put(key: str = "k", value: bytes = b"1") -> jobs.Put:
+def put(key: str = "k", value: bytes = b"1") -> jobs.Change:
     """A client's job, for the first asset."""
-    return jobs.Put(1, key, value, WRITER)
+    return change(jobs.SetKey(1, key, value, None))
 
 
 def activate(name: str) -> jobs.ApplySlice:
@@ -67,7 +67,7 @@ def test_jobs_that_come_together_are_one_commit_and_answered_in_their_order(
         await serving.queue.do(activate("a"))
         results = await asyncio.gather(*(submit(serving, put(f"k{n}")) for n in range(100)))
 
-        revisions = [result.value for result in results]
+        revisions = [result.decoded()[0][0] for result in results]
         assert revisions == list(range(revisions[0], revisions[0] + 100))
         assert (serving.queue.commits, serving.queue.committed_jobs) == (2, 101)
 
@@ -112,7 +112,7 @@ def test_a_refused_job_is_a_result_and_its_neighbours_are_done(tmp_path: Path) -
     async def scenario(serving: Serving) -> None:
         await serving.queue.do(activate("a"))
         results = await asyncio.gather(
-            submit(serving, put("a")), submit(serving, jobs.Restore(9)), submit(serving, put("b"))
+            submit(serving, put("a")), submit(serving, change(jobs.RestoreStore(9))), submit(serving, put("b"))
         )
 
         assert [result.code for result in results] == [None, "invalid_request", None]
@@ -123,7 +123,7 @@ def test_a_refused_job_is_a_result_and_its_neighbours_are_done(tmp_path: Path) -
 def test_a_background_job_that_is_refused_raises(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
         with pytest.raises(InvalidRequest, match="there is no store 9 in the trash"):
-            await serving.queue.do(jobs.Restore(9))
+            await serving.queue.do(change(jobs.RestoreStore(9)))
 
     assert serve(tmp_path, scenario) == 0
 
@@ -152,8 +152,8 @@ def test_a_commit_says_whether_the_catalog_changed(tmp_path: Path) -> None:
         await serving.queue.do(activate("a"))
         await submit(serving, put("k"))  # makes the store
         await submit(serving, put("k"))
-        await submit(serving, jobs.Empty(1, WRITER))
-        await submit(serving, jobs.Remove(1, "k", WRITER))
+        await submit(serving, change(jobs.ClearStore(1)))
+        await submit(serving, change(jobs.DeleteKey(1, "k", None)))
 
         assert serving.commits == [True, True, False, True, False]
 

@@ -25,6 +25,8 @@ def test_without_a_file_every_key_has_its_default() -> None:
         "manifest": "/etc/assetstore/manifest.json",
         "grace": "7d",
         "sweep_interval": "60s",
+        "journal_max_age": "30d",
+        "journal_max_bytes": 1_073_741_824,
         "max_value_bytes": 1_048_576,
         "max_deactivate_fraction": 0.5,
         "max_connections": 4_096,
@@ -46,6 +48,8 @@ def test_every_key_can_be_set_in_the_file(tmp_path: Path) -> None:
         manifest = "/m.toml"
         grace = "36h"
         sweep_interval = "250ms"
+        journal_max_age = "2w"
+        journal_max_bytes = 3_000_000
         max_value_bytes = 10
         max_deactivate_fraction = 1
         max_connections = 5
@@ -54,8 +58,11 @@ def test_every_key_can_be_set_in_the_file(tmp_path: Path) -> None:
         """,
     )
 
-    assert config == Config("/d", "/s", "/m.toml", "36h", "250ms", 10, 1.0, 5, 2_000_000, "debug")
+    assert config == Config(
+        "/d", "/s", "/m.toml", "36h", "250ms", "2w", 3_000_000, 10, 1.0, 5, 2_000_000, "debug"
+    )
     assert (config.grace_s, config.sweep_interval_s) == (129_600.0, 0.25)
+    assert config.journal_max_age_s == 14 * 86_400.0
 
 
 def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:

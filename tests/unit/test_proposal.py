@@ -22,8 +22,10 @@ from assetstored import engine, proposer
 from assetstored.catalog import CatalogWriter
 from assetstored.changes import SLICE_CHANGES, Slice, Verdict
 from assetstored.manifest_file import ManifestMissing, ManifestUnreadable
+from assetstored.overlay import Overlay
 from assetstored.proposal import propose, read_manifest, write
 from assetstored.proposer import Proposal, ProposalFailed
+from assetstored.stores import StoreHandles
 from assetstored.tables import CatalogRow, Tables
 
 
@@ -240,12 +242,14 @@ def data_dir(tmp_path: Path) -> str:
     directory.mkdir(mode=0o700)
     env = engine.open_for_writing(str(directory))
     with env.begin(write=True) as txn:
-        catalog = CatalogWriter(txn, Tables(env, txn, create=True))
+        overlay = Overlay(txn, Tables(env, txn, create=True), StoreHandles(env))
+        catalog = CatalogWriter(overlay)
         rows = [CatalogRow(a.name, a.uri, a.group, "active", 0, 0, 0) for a in many(10)]
         rows.append(CatalogRow("gone", "gone", None, "inactive", 0, 0, 0))
         for asset_id, row in enumerate(rows, 1):
             catalog.write(asset_id, row)
             catalog.index(asset_id, row)
+        overlay.flush()
     env.close()
     return str(directory)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.store import WRITER, Store
+from tests.support.store import Store, change
 
 from assetstore.errors import Damaged, InactiveAsset, UnknownAsset
 from assetstore.framing import frame
@@ -252,7 +252,7 @@ def test_what_was_not_announced_is_not_seen_yet(store: Store) -> None:
 def test_one_answer_comes_from_one_snapshot(store: Store) -> None:
     fill(store, "a", ["a", "b"])
     first, _ = store.reader.keys(A, "", None, 1)
-    commit_unseen(store, jobs.Empty(store.asset_id("a"), WRITER))
+    commit_unseen(store, change(jobs.ClearStore(store.asset_id("a"))))
 
     assert store.reader.keys(A, "", None, 9) == (["a", "b"], False)
     assert first == ["a"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.serving import Serving, serve
-from tests.support.store import WRITER, Store
+from tests.support.store import Store, change
 
 from assetstore.messages import AssetRef
 from assetstored import jobs
@@ -35,11 +35,12 @@ def furnish(data_dir: Path, *, cleared: int = 1, left: int = 1) -> None:
     with Store(data_dir) as store:
         store.activate("a", *names)
         batch: list[jobs.AnyJob] = []
-        for _ in range(cleared):
-            batch += [
-                store.put_job("a", "k", b'"cleared"'),
-                jobs.Empty(store.asset_id("a"), WRITER),
-            ]
+        clear = jobs.ClearStore(store.asset_id("a"))
+        if cleared:
+            store.put("a", "k", b'"cleared"')
+            store.operate(clear)
+        for _ in range(cleared - 1):
+            batch += [store.put_job("a", "k", b'"cleared"'), change(clear)]
         store.run(*batch)
         store.put("a", "k", b'"here"')
         if names:
@@ -222,8 +223,8 @@ def test_it_sweeps_again_after_every_interval(tmp_path: Path) -> None:
         with running(sweeper_of(serving, interval_s=0.05)):
             for _ in range(3):
                 await until(serving, lambda: trash(serving) == [])
-                await serving.queue.do(jobs.Empty(1, WRITER))
-                await serving.queue.do(jobs.Put(1, "k", b"1", WRITER))
+                await serving.queue.do(change(jobs.ClearStore(1)))
+                await serving.queue.do(change(jobs.SetKey(1, "k", b"1", None)))
 
     assert serve(tmp_path, scenario) == 0
 
@@ -235,9 +236,12 @@ def test_a_purge_drops_at_once_what_is_named_whatever_its_grace(tmp_path: Path) 
         sweeper = sweeper_of(serving, grace_us=WEEK_US)
         ids = [trash_id for trash_id, _ in serving.reader.trash_rows()]
         with running(sweeper):
-            assert await sweeper.purge([ids[0], ids[2], 999]) == 2
+            ((_, count, *_),) = await serving.queue.do(
+                change(jobs.PurgeStores([ids[0], ids[2], 999]))
+            )
+            assert count == 2
+            sweeper.drop_soon()
             await until(serving, lambda: len(trash(serving)) == 1)
-            assert await sweeper.purge([ids[0]]) == 0
         assert [trash_id for trash_id, _ in serving.reader.trash_rows()] == [ids[1]]
 
     assert serve(tmp_path, scenario) == 0
