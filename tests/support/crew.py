@@ -95,6 +95,11 @@ class Crew:
         _end(program)
         return program.members
 
+    def signal(self, number: int) -> None:
+        """Send a signal to all of them."""
+        for program in self._at_work:
+            program.process.send_signal(number)
+
     def stop(self) -> None:
         """Let all members finish what they have in hand; the daemon must be there to answer."""
         for program in self._at_work:

@@ -42,6 +42,7 @@ class Member:
         self.client = client
         self.name = name
         self.options = options
+        self.seed = seed
         self.random = random.Random(f"{seed} {name}")
         self._log = log
         self._acks = acks

@@ -149,9 +149,9 @@ def _next(here: _Configuration, answered: list[Call]) -> tuple[list[int], int]:
 def _changed_nothing(call: Call) -> bool:
     """Whether its answer says that it did not, whenever it happened."""
     match call.verb, call.answer:
-        case ("get" | "entry" | "check"), _:
+        case (("get" | "entry" | "check"), _):
             return True
-        case ("set" | "delete"), {"conflict": _}:
+        case (("set" | "delete"), {"conflict": _}):
             return True
         case "delete", False:
             return True
