@@ -72,13 +72,13 @@ def encode_entry(
     else:
         array, rest = _LONG_HEAD, _encode((updated_at, writer, value, long_key))
     body = _NUMBERS.pack(_UINT64, head.sequence, _UINT64, head.revision) + rest[1:]
-    return array + _entry_crc(store_id, stored_key, body).to_bytes(4, "big") + body
+    return array + _entry_crc(store_id, stored_key, array, body).to_bytes(4, "big") + body
 
 
 def is_sound(store_id: int, stored_key: bytes, record: bytes) -> bool:
     """Whether the record is the one that was written under this key of this store."""
-    return record[:2] in (_SHORT_HEAD, _LONG_HEAD) and record[2:_BODY_AT] == _entry_crc(
-        store_id, stored_key, record[_BODY_AT:]
+    return record[2:_BODY_AT] == _entry_crc(
+        store_id, stored_key, record[:2], record[_BODY_AT:]
     ).to_bytes(4, "big")
 
 
@@ -142,8 +142,8 @@ def unseal(
     return decoder.decode(payload)
 
 
-def _entry_crc(store_id: int, stored_key: bytes, body: bytes) -> int:
-    return crc32(body, crc32(stored_key, crc32(store_id.to_bytes(8, "big"))))
+def _entry_crc(store_id: int, stored_key: bytes, array: bytes, body: bytes) -> int:
+    return crc32(body, crc32(array, crc32(stored_key, crc32(store_id.to_bytes(8, "big")))))
 
 
 def _row_crc(table: bytes, key: bytes | memoryview, payload: bytes | memoryview) -> int:

@@ -11,6 +11,7 @@ from assetstore.entries import RecordedWriter
 from assetstore.errors import Damaged
 from assetstore.messages import WireEntry
 from assetstored import records
+from assetstored.records import Head
 
 WRITER = RecordedWriter("task", "dag", "run", "täsk", -1, 1_000, 100, 4_242)
 
@@ -29,13 +30,16 @@ _rows = msgspec.msgpack.Decoder(Row)
 
 
 def record_of(
-    key: str = SHORT_KEY, value: bytes = b'"2026-01-31"', store_id: int = 7, revision: int = 1
+    key: str = SHORT_KEY,
+    value: bytes = b'"2026-01-31"',
+    store_id: int = 7,
+    head: Head = Head(1, 1),
 ) -> bytes:
     """A record as the writer makes it."""
     return records.encode_entry(
         store_id,
         stored(key),
-        revision=revision,
+        head,
         updated_at=1_700_000_000_000_000,
         writer=WRITER,
         value=value,
@@ -60,7 +64,7 @@ def one_bit_wrong(data: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize("key", [SHORT_KEY, LONG_KEY], ids=["short key", "long key"])
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{len(value)} bytes")
 def test_an_entry_comes_back_as_it_was_written(key: str, value: bytes) -> None:
-    record = record_of(key, value, revision=2**40)
+    record = record_of(key, value, head=Head(2**40, 3))
 
     assert records.is_sound(7, stored(key), record)
     assert records.decode_entry(record) == WireEntry(2**40, 1_700_000_000_000_000, WRITER, value)
@@ -87,7 +91,7 @@ def test_an_encoded_writer_makes_the_same_record() -> None:
     record = records.encode_entry(
         7,
         stored(SHORT_KEY),
-        revision=1,
+        Head(1, 1),
         updated_at=1_700_000_000_000_000,
         writer=encoded,
         value=b'"2026-01-31"',
@@ -101,7 +105,7 @@ def test_a_checksum_that_begins_with_zeros_takes_its_five_bytes_too() -> None:
     small = next(
         record
         for revision in range(100_000)
-        if (record := record_of(revision=revision))[3:5] == b"\0\0"
+        if (record := record_of(head=Head(revision, 1)))[3:5] == b"\0\0"
     )
 
     assert records.is_sound(7, stored(SHORT_KEY), small)
