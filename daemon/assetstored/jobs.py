@@ -136,11 +136,14 @@ class ApplySlice(Job, frozen=True, tag="apply_slice"):
 
 
 class FinishManifest(Job, frozen=True, tag="finish_manifest"):
-    """All slices of this manifest are applied. Result: None."""
+    """All slices of this manifest are applied. Result: None.
+
+    ``writer``: who accepted it, or NOTHING where it needed nobody.
+    """
 
     digest: str
     path: str
-    writer: msgspec.Raw | None
+    writer: msgspec.Raw = NOTHING
 
 
 class Condemn(Job, frozen=True, tag="condemn"):

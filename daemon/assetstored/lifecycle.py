@@ -118,7 +118,7 @@ class Lifecycle:
 
     def finish_manifest(self, job: jobs.FinishManifest) -> None:
         """Note that a manifest is accepted."""
-        if job.writer is not None:
+        if job.writer != jobs.NOTHING:
             self._journal.writer = job.writer
         active = self._counters.active
         row = AcceptedManifest(job.digest, job.path, self._now, active)

@@ -123,7 +123,9 @@ class ManifestKeeper:
             },
         }
 
-    async def _check(self, confirmed: str | None = None, writer: msgspec.Raw | None = None) -> None:
+    async def _check(
+        self, confirmed: str | None = None, writer: msgspec.Raw = jobs.NOTHING
+    ) -> None:
         try:
             proposal = await propose(
                 self._data_dir,
@@ -145,13 +147,13 @@ class ManifestKeeper:
         self._held = verdict if verdict.state == "held" else None
         self._keep_last(verdict.state, verdict.reason)
 
-    async def _apply(self, proposal: Proposal, writer: msgspec.Raw | None) -> None:
+    async def _apply(self, proposal: Proposal, writer: msgspec.Raw) -> None:
         for part in proposal.slices():
             self.state, self.reason = "applying", None
             await self._queue.do(jobs.ApplySlice(part))
         await self._finish(proposal.verdict, writer)
 
-    async def _finish(self, verdict: Verdict, writer: msgspec.Raw | None) -> None:
+    async def _finish(self, verdict: Verdict, writer: msgspec.Raw) -> None:
         self._held = None
         accepted = self._reader.accepted_manifest()
         assert verdict.digest is not None

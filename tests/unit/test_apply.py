@@ -324,7 +324,7 @@ def test_the_accepted_manifest_is_kept_with_its_time(store: Store) -> None:
     assert store.reader.accepted_manifest() is None
     before = time.time_ns() // 1_000
 
-    store.do(jobs.FinishManifest("d1ce", "/etc/manifest.json", None))
+    store.do(jobs.FinishManifest("d1ce", "/etc/manifest.json"))
 
     accepted = store.reader.accepted_manifest()
     assert accepted is not None
