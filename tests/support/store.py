@@ -29,11 +29,14 @@ WRITER = msgspec.Raw(
 
 
 def change(
-    *operations: jobs.AnyOperation, request: bytes | None = None, sent_at: float | None = None
+    *operations: jobs.AnyOperation,
+    request: bytes | None = None,
+    sent_at: float | None = None,
+    size: int = 1,
 ) -> jobs.Change:
     """The job of a client that asks for these operations; a repeat names the request."""
     request = request or new_request_id()
-    return jobs.Change(list(operations), WRITER, request, sent_at, size=1)
+    return jobs.Change(list(operations), WRITER, request, sent_at, size)
 
 
 class Store:
@@ -113,7 +116,8 @@ class Store:
 
     def put_job(self, name: str, key: str, value: bytes) -> jobs.Change:
         """The job that sets a key."""
-        return change(jobs.SetKey(self.asset_id(name), key, value, None))
+        job = jobs.SetKey(self.asset_id(name), key, value, None)
+        return change(job, size=2 * len(value))
 
     def remove(self, name: str, key: str) -> bool:
         """Delete a key; returns whether it was there."""
