@@ -103,12 +103,9 @@ def _paths(remove: Iterable[Path]) -> list[list[str]]:
 
 
 def _path(field: Path) -> list[str]:
-    path = [field] if isinstance(field, str) else list(field)
+    path = [field] if isinstance(field, str) else field
+    if not isinstance(path, list | tuple) or not all(isinstance(step, str) for step in path):
+        raise TypeError(f"remove names fields by str, or by lists of str, not by {field!r:.80}")
     if not path:
         raise InvalidRequest("a path in remove is empty, and names no field")
-    for step in path:
-        if not isinstance(step, str):
-            raise TypeError(
-                f"remove names fields by str, or by lists of str, not by {type(step).__name__}"
-            )
-    return path
+    return list(path)
