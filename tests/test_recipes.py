@@ -29,7 +29,7 @@ from tests.support.recipes import (
 from tests.support.waiting import wait_until
 
 import assetstore
-from assetstore import Client, Conflict, Store, Writer
+from assetstore import Client, Conflict, Entry, Store, Writer
 from assetstore.limits import MAX_COMPUTED_BYTES
 
 ASSETS: list[str | dict[str, str]] = [{"name": "orders", "uri": "s3://data/orders/"}, "customers"]
@@ -137,7 +137,9 @@ def test_a_run_advances_the_watermark_and_hears_of_one_that_came_further(
     run(snippet, load=load_too_long)
 
     assert orders["watermark"] == "2026-02-01T00:00:00Z"
-    assert capsys.readouterr().out == "another run has come as far as 2026-02-01T00:00:00Z\n"
+    assert capsys.readouterr().out == (
+        "not past 2026-02-01T00:00:00Z, where the watermark stands\n"
+    )
 
 
 def test_of_many_runs_at_once_none_sets_the_watermark_back(orders: Store, tmp_path: Path) -> None:
@@ -180,7 +182,10 @@ def test_of_two_who_revise_the_same_config_one_hears_what_the_other_made_it(orde
     _, _, revising = snippets("Two runs at once")
     orders["config"] = {"by": "nobody"}
     both_have_read = Barrier(2)
-    said: list[str] = []
+    said: list[tuple[str, Entry]] = []
+
+    def say(what: str, entry: Entry) -> None:
+        said.append((what, entry))
 
     def revise_as(name: str) -> Callable[[dict[str, str]], dict[str, str]]:
         def revise(config: dict[str, str]) -> dict[str, str]:
@@ -189,13 +194,11 @@ def test_of_two_who_revise_the_same_config_one_hears_what_the_other_made_it(orde
 
         return revise
 
-    running = [
-        Running(revising, revise=revise_as(name), print=said.append) for name in ("alice", "bob")
-    ]
+    running = [Running(revising, revise=revise_as(name), print=say) for name in ("alice", "bob")]
     for each in running:
         each.wait()
 
-    assert said == [f"not written; in the meantime it was made {orders['config']}"]
+    assert said == [("not written; now it is", orders.entry("config"))]
     assert orders["config"]["by"] in ("alice", "bob")
 
 
