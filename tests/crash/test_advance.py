@@ -80,5 +80,6 @@ def test_what_many_advance_in_no_order_only_goes_up_and_ends_at_the_greatest(
                 applied_to
             )
             assert store.get(key) == advancing.value_of(key, max(numbers))
-            assert VALUES // 2 < len(applied_to) < PROCESSES * VALUES
+            # Enough that an order can be seen, and not all of them.
+            assert 5 < len(applied_to) < PROCESSES * VALUES
     assert "Traceback" not in daemon.log_text()
