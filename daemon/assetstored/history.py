@@ -117,7 +117,7 @@ def entry_at(reader: Reader, asset_id: int, key: str, at: int) -> Iterator[msgsp
         yield None if row.value is None else entry_of(revision, row)
         return
     if at < reader.counters().compacted:
-        raise compacted(reader, at, known_from)
+        raise compacted(reader, at)
     yield None
 
 

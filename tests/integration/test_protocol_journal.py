@@ -88,7 +88,7 @@ def test_since_is_inclusive_and_may_not_lie_in_the_future(wire: Wire) -> None:
         refused(wire.ask(asked), "invalid_request")
 
 
-def test_what_was_done_to_the_asset_is_told_with_an_empty_prefix_only(wire: Wire) -> None:
+def test_what_was_done_to_the_asset_is_told_whatever_the_prefix(wire: Wire) -> None:
     since = events(wire, None).next
     operations = [m.SetKey(ORDERS, "a/1", b"1", None), m.SetKey(ORDERS, "b", b"1", None)]
     wire.ask(change(1, *operations, m.SetKey(CUSTOMERS, "a/2", b"1", None), m.ClearStore(ORDERS)))
@@ -98,8 +98,12 @@ def test_what_was_done_to_the_asset_is_told_with_an_empty_prefix_only(wire: Wire
         ("set", "b"),
         ("clear", None),
     ]
-    assert told(events(wire, since, asset=ORDERS, prefix="a/")) == [("set", "a/1")]
-    assert told(events(wire, since, prefix="a/")) == [("set", "a/1"), ("set", "a/2")]
+    assert told(events(wire, since, asset=ORDERS, prefix="a/")) == [("set", "a/1"), ("clear", None)]
+    assert told(events(wire, since, prefix="a/")) == [
+        ("set", "a/1"),
+        ("set", "a/2"),
+        ("clear", None),
+    ]
     assert len(events(wire, since).events) == 4
 
 
