@@ -101,7 +101,8 @@ def wait_for(
     # Before the entry is read, so that no change comes between.
     since = position(calls)
     while True:
-        # Again after each poll: a store that is restored or moved comes without events of its keys.
+        # Again after each poll: a store that is restored or moved comes with one event, and none of
+        # its keys.
         answer: Found | Absent = calls.call(Get, ref, key)
         entry = entry_of(key, answer.entry) if type(answer) is Found else None
         if entry is not None and awaited.is_met_by(entry):

@@ -6,8 +6,10 @@ Rule: a test that stops, feeds or inspects its daemon takes the ``daemon`` fixtu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from tests.support.both_clients import AsBlocking
 from tests.support.daemon import Daemon
 
 from assetstore import Asset, Client, Store
@@ -33,6 +35,24 @@ def shared_client(shared_daemon: Daemon) -> Iterator[Client]:
             if client.store(name):
                 client.store(name).clear()
         yield client
+
+
+@pytest.fixture(params=["blocking", "asynchronous"])
+def each_client(
+    request: pytest.FixtureRequest, shared_daemon: Daemon, shared_client: Client
+) -> Iterator[Any]:
+    """A client of the shared daemon, of either kind, with the calls of the blocking one."""
+    if request.param == "blocking":
+        yield shared_client
+        return
+    with AsBlocking(str(shared_daemon.socket)) as client:
+        yield client
+
+
+@pytest.fixture
+def each_store(each_client: Any) -> Any:
+    """The store of orders, empty, of either client."""
+    return each_client.store(ORDERS)
 
 
 @pytest.fixture

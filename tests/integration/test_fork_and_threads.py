@@ -66,6 +66,19 @@ def writer_of(store: Store, key: str) -> int:
 # --- fork
 
 
+def test_the_child_of_a_fork_may_go_on_with_a_watch_and_so_may_its_parent(store: Store) -> None:
+    watch = store.watch("k")
+    store.set("k", 1)
+    store.set("k", 2)
+    assert next(watch).value == 1
+
+    assert in_child(lambda: (next(watch).value, store.set("k", 3) > 0, next(watch).value)) == (
+        "(2, True, 3)"
+    )
+
+    assert [next(watch).value, next(watch).value] == [2, 3]
+
+
 def test_the_child_of_a_fork_connects_anew_and_the_parent_goes_on(store: Store) -> None:
     store.set("parent", "before")
 

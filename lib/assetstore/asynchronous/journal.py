@@ -74,8 +74,8 @@ class StoreJournal:
         From the revision ``since`` on, inclusive; without it from now on: the blocking client asks
         for the position in this call, the asynchronous one with the first event, or in ``await
         watch.start()``. Each change is seen once, in order, across restarts of the daemon.
-        Of keys that begin with prefix, and with an empty one also what happens to the asset: that
-        it is cleared, for example, which is no event of a key.
+        Of keys that begin with prefix, and always what happens to the asset as a whole: a clear,
+        for example, is one event without a key, and none for each key that it removes.
 
         Compacted if the journal does not reach back to ``since``. ``NotConnected`` or
         DeadlineExceeded when the daemon was away for longer than the client's timeout; to go on,
@@ -99,8 +99,7 @@ class StoreJournal:
 
         With ``at_least``: its value is equal or greater, by the rule of ``advance``; InvalidRequest
         if the two cannot be compared. With ``after``: its revision is greater. While the key is
-        absent it waits. A value that was overwritten at once counts too; of a store that was
-        restored or moved the values are seen within 10 s.
+        absent it waits. A value that was overwritten at once counts too.
 
         ``WaitTimeout``, a TimeoutError, after ``timeout`` seconds; without it, it waits for ever.
         ``NotConnected`` or DeadlineExceeded when the daemon was away for longer than the client's
@@ -119,7 +118,8 @@ class StoreJournal:
         """What was committed to this asset, newest first, at most limit events.
 
         As far back as ``since``, a revision or a time, or as the journal reaches. Of keys that
-        begin with prefix, and with an empty one also what happened to the asset.
+        begin with prefix, and always what happened to the asset as a whole. The asset may have
+        left the manifest: why it did is what is told.
         """
         return new_log(self._calls, self._ref, prefix, since, limit)
 
