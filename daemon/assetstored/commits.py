@@ -88,9 +88,10 @@ class CommitQueue(asyncio.Protocol):
         """Queue a client's job; ``done`` gets its result after the commit.
 
         ``deadline`` is on the monotonic clock: a job that still waits then is refused as busy
-        and not done at all. Raises Busy where more waits than may.
+        and not done at all. Raises Busy where more waits than may; one that is larger than that
+        waits alone.
         """
-        if self._waiting_bytes + size > self.max_bytes:
+        if self._waiting_bytes and self._waiting_bytes + size > self.max_bytes:
             raise Busy(
                 f"{self._waiting_bytes:,} bytes of changes wait for the disk; the limit is "
                 f"{self.max_bytes:,} (max_inflight_bytes). Nothing changed; try again"

@@ -254,6 +254,22 @@ def test_what_may_wait_is_limited_and_the_refusal_names_the_limit(tmp_path: Path
     assert serve(tmp_path, scenario, max_bytes=10_000) == 0
 
 
+def test_a_job_that_is_larger_than_what_may_wait_waits_alone(tmp_path: Path) -> None:
+    async def scenario(serving: Serving) -> None:
+        await serving.queue.do(activate("a"))
+        large = submit(serving, put("large"), size=30_000)
+        with pytest.raises(Busy):
+            submit(serving, put("more"), size=1)
+
+        assert (await large).code is None
+        small = submit(serving, put("small"), size=1)
+        with pytest.raises(Busy):
+            submit(serving, put("large"), size=30_000)
+        await small
+
+    assert serve(tmp_path, scenario, max_bytes=10_000) == 0
+
+
 def test_a_job_whose_time_is_over_is_refused_and_not_done(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
         await serving.queue.do(activate("a"))
