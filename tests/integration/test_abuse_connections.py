@@ -21,7 +21,7 @@ from tests.support.checkout import ROOT
 from tests.support.daemon import Daemon
 from tests.support.service import Service, serving
 from tests.support.waiting import wait_until
-from tests.support.wire import HELLO, Wire, connect
+from tests.support.wire import HELLO, Wire, connect, set_key
 
 from assetstore import messages as m
 from assetstore.framing import frame
@@ -53,7 +53,7 @@ sys.exit(len({wire.answer().id for _ in range(19)}) != 19)
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving(tmp_path_factory.mktemp("daemon")) as service:
         with Wire(service.socket).greet() as wire:
-            wire.ask(m.Set(1, None, ORDERS, "large", LARGE))
+            wire.ask(set_key(1, ORDERS, "large", LARGE))
         yield service
 
 
@@ -187,7 +187,7 @@ def test_all_that_wait_while_the_daemon_hangs_are_answered_when_it_goes_on(
 def test_peers_that_are_silent_are_cut_off_after_their_deadline_and_others_are_not(
     service: Service,
 ) -> None:
-    whole = frame(m.encode(m.Set(1, None, ORDERS, "cut", b'"' + b"x" * 10_000 + b'"')))
+    whole = frame(m.encode(set_key(1, ORDERS, "cut", b'"' + b"x" * 10_000 + b'"')))
     with service.undisturbed(), contextlib.ExitStack() as stack:
         began = time.monotonic()
         silent = {
@@ -221,7 +221,7 @@ def test_clients_that_vanish_in_the_middle_of_an_answer_leave_nothing(service: S
             wire.close()  # what is unread makes this a reset
         for _ in range(100):
             wire = Wire(service.socket).greet()
-            wire.send_messages(*[m.Set(id, None, ORDERS, f"v{id}", b"1") for id in range(1, 50)])
+            wire.send_messages(*[set_key(id, ORDERS, f"v{id}", b"1") for id in range(1, 50)])
             wire.close()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 from tests.support.service import Service, serving
-from tests.support.wire import HELLO, Wire
+from tests.support.wire import HELLO, Wire, change, set_key
 
 from assetstore import messages as m
 from assetstore.framing import frame
@@ -72,9 +72,26 @@ BAD_BYTES = {
 
 GOOD = [
     m.Get(1, 5000, ORDERS, "k"),
-    m.Set(1, 5000, ORDERS, "k", b"1"),
-    m.Delete(1, 5000, ORDERS, "k"),
-    m.Clear(1, 5000, ORDERS),
+    m.GetAt(1, 5000, ORDERS, "k", 7, None),
+    m.GetMany(1, 5000, [(ORDERS, "k")]),
+    change(
+        1,
+        m.SetKey(ORDERS, "k", b"1", 7),
+        m.DeleteKey(ORDERS, "k", 7),
+        m.ClearStore(ORDERS),
+        m.AdvanceKey(ORDERS, "k", b"1", "value"),
+        m.IncrementKey(ORDERS, "k", b"1", b"0"),
+        m.MergeKey(ORDERS, "k", b"{}", [["a", "b"]], "max", "time"),
+        m.CheckKey(ORDERS, "k", 7),
+        m.RestoreStore(1),
+        m.MoveStore(ORDERS, ORDERS, False),
+        m.PurgeStores([1]),
+        timeout_ms=5000,
+    ),
+    m.Rewind(1, 5000, bytes(16), 1, ORDERS, "k", 7, None, 7, True),
+    m.History(1, 5000, ORDERS, "k", 7, 10),
+    m.Events(1, 5000, ORDERS, "k", 7, 10, 5000),
+    m.Log(1, 5000, ORDERS, "k", 7, 7, 7, 10),
     m.Keys(1, 5000, ORDERS, "", None, 10),
     m.Items(1, 5000, ORDERS, "", None, 10),
     m.Count(1, 5000, ORDERS, "", None),
@@ -84,10 +101,7 @@ GOOD = [
     m.ReloadManifest(1, 5000),
     m.AcceptManifest(1, 5000, "digest"),
     m.ListTrash(1, 5000, 0, 10),
-    m.RestoreTrash(1, 5000, 1),
-    m.PurgeTrash(1, 5000, []),
     m.Sweep(1, 5000, 0, True),
-    m.Move(1, 5000, ORDERS, ORDERS, False),
 ]
 
 
@@ -131,9 +145,9 @@ def test_every_field_of_every_request_is_checked(service: Service) -> None:
     refused = 0
     for request in GOOD:
         good = msgspec.msgpack.decode(m.encode(request))
-        for position in range(len(good)):
+        for path in paths(good):
             for value in wrong:
-                payload = pack([*good[:position], value, *good[position + 1 :]])
+                payload = pack(replaced(good, path, value))
                 try:
                     m.decode_request(payload)
                 except Exception:
@@ -141,7 +155,25 @@ def test_every_field_of_every_request_is_checked(service: Service) -> None:
                     with Wire(service.socket).greet() as wire:
                         assert_refused(wire.send(frame(payload)))
 
-    assert refused > 500
+    assert refused > 1_000
+
+
+def paths(value: object, path: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """Where there is anything in a message, at every depth."""
+    if isinstance(value, list):
+        for position, part in enumerate(value):
+            yield (*path, position)
+            yield from paths(part, (*path, position))
+
+
+def replaced(value: list[object], path: tuple[int, ...], by: object) -> list[object]:
+    """The message with something else at that place."""
+    first, *rest = path
+    part = value[first]
+    if rest:
+        assert isinstance(part, list)
+        by = replaced(part, tuple(rest), by)
+    return [*value[:first], by, *value[first + 1 :]]
 
 
 def test_a_frame_may_come_byte_by_byte(service: Service) -> None:
@@ -154,19 +186,19 @@ def test_a_frame_may_come_byte_by_byte(service: Service) -> None:
 
 @pytest.mark.parametrize("first", [1, 2, 3, 4, 5])
 def test_a_large_frame_may_come_with_its_header_cut(service: Service, first: int) -> None:
-    data = frame(m.encode(m.Set(1, None, ORDERS, "large", b'"' + b"x" * 1_000_000 + b'"')))
+    data = frame(m.encode(set_key(1, ORDERS, "large", b'"' + b"x" * 1_000_000 + b'"')))
     with Wire(service.socket).greet() as wire:
         wire.send(data[:first]).wait_until_read()
 
         wire.send(data[first:])
 
-        assert isinstance(wire.answer(), m.Written)
+        assert isinstance(wire.answer(), m.Changed)
 
 
 def test_large_frames_may_come_cut_anywhere(service: Service, seed: int) -> None:
     rng = random.Random(seed)
     stream = b"".join(
-        frame(m.encode(m.Set(id, None, ORDERS, f"k{id}", b'"' + b"x" * size + b'"')))
+        frame(m.encode(set_key(id, ORDERS, f"k{id}", b'"' + b"x" * size + b'"')))
         for id, size in enumerate([10, 65_000, 65_536, 70_000, 300_000, 1_000_000] * 2, 1)
     )
     with Wire(service.socket).greet() as wire:
@@ -180,7 +212,7 @@ def test_large_frames_may_come_cut_anywhere(service: Service, seed: int) -> None
 
 
 def test_a_frame_that_is_cut_off_by_the_end_of_the_connection_is_nothing(service: Service) -> None:
-    whole = frame(m.encode(m.Set(1, None, ORDERS, "cut", b'"' + b"x" * 300_000 + b'"')))
+    whole = frame(m.encode(set_key(1, ORDERS, "cut", b'"' + b"x" * 300_000 + b'"')))
     for end in (1, 3, 4, 5, 50, 100_000, len(whole) - 1):
         with Wire(service.socket).greet() as wire:
             wire.send(whole[:end])
@@ -196,11 +228,11 @@ def test_a_thousand_requests_that_are_sent_before_any_answer_is_read_are_answere
     service: Service,
 ) -> None:
     asked = [m.Get(id, None, ORDERS, "none") for id in range(1, 501)]
-    asked += [m.Set(id, None, ORDERS, f"t{id}", b"1") for id in range(501, 1_001)]  # type: ignore[misc]
+    asked += [set_key(id, ORDERS, f"t{id}", b"1") for id in range(501, 1_001)]  # type: ignore[misc]
     with Wire(service.socket).greet() as wire:
         wire.send_messages(*asked)
 
         answers = [wire.answer() for _ in asked]
 
     assert sorted(answer.id for answer in answers) == list(range(1, 1_001))
-    assert {type(answer) for answer in answers} == {m.Absent, m.Written}
+    assert {type(answer) for answer in answers} == {m.Absent, m.Changed}

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.support.service import Service, serving
-from tests.support.wire import Wire
+from tests.support.wire import Wire, set_key
 
 from assetstore import messages as m
 from assetstore.framing import frame
@@ -39,7 +39,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             fill(wire, [f"p/{n:05}" for n in range(KEYS)])
             # Beyond 511 bytes with one beginning: a listing has to sort these itself.
             fill(wire, ["q" * 500 + f"{n:012}" for n in range(1_000)])
-            wire.ask(m.Set(1, None, ORDERS, "large", LARGE))
+            wire.ask(set_key(1, ORDERS, "large", LARGE))
         yield service
 
 
@@ -47,9 +47,9 @@ def fill(wire: Wire, keys: list[str]) -> None:
     for start in range(0, len(keys), 500):
         part = keys[start : start + 500]
         wire.send_messages(
-            *[m.Set(id, None, ORDERS, key, b'"v"') for id, key in enumerate(part, 1)]
+            *[set_key(id, ORDERS, key, b'"v"') for id, key in enumerate(part, 1)]
         )
-        assert {type(wire.answer()) for _ in part} == {m.Written}
+        assert {type(wire.answer()) for _ in part} == {m.Changed}
 
 
 def hog(service: Service, request: Callable[[int], m.Request], count: int) -> Counter[str]:
@@ -113,7 +113,7 @@ def test_values_that_are_hard_to_judge_leave_others_their_service(
     service: Service, what: str
 ) -> None:
     with service.undisturbed(more_bytes=BUDGET_BYTES):
-        hog(service, lambda id: m.Set(id, None, UNKNOWN, "k", HARD_TO_JUDGE[what]), 1)
+        hog(service, lambda id: set_key(id, UNKNOWN, "k", HARD_TO_JUDGE[what]), 1)
 
 
 # --- memory
@@ -122,7 +122,7 @@ def test_values_that_are_hard_to_judge_leave_others_their_service(
 def test_a_thousand_requests_of_a_mebibyte_that_never_end_stay_within_the_budget(
     service: Service,
 ) -> None:
-    half = frame(m.encode(m.Set(1, None, ORDERS, "half", LARGE)))[:500_000]
+    half = frame(m.encode(set_key(1, ORDERS, "half", LARGE)))[:500_000]
     with (
         service.undisturbed(more_bytes=BUDGET_BYTES + 1_000 * 64 * 1024),
         contextlib.ExitStack() as stack,
@@ -172,7 +172,7 @@ def test_pages_that_are_asked_for_and_not_read_stay_within_the_budget(service: S
 
 def test_large_values_under_way_stay_within_the_budget(service: Service) -> None:
     value = HARD_TO_JUDGE["many short strings"]
-    sets = b"".join(frame(m.encode(m.Set(id, None, UNKNOWN, "k", value))) for id in range(1, 5))
+    sets = b"".join(frame(m.encode(set_key(id, UNKNOWN, "k", value))) for id in range(1, 5))
     with service.undisturbed(more_bytes=BUDGET_BYTES), contextlib.ExitStack() as stack:
         wires = [stack.enter_context(Wire(service.socket).greet()) for _ in range(40)]
         with ThreadPoolExecutor(len(wires)) as senders:
@@ -192,10 +192,10 @@ def test_large_values_under_way_stay_within_the_budget(service: Service) -> None
 
 def test_clients_that_write_much_leave_others_their_writes(service: Service) -> None:
     with service.undisturbed(operation="set", longest_s=5.0, more_bytes=2 * BUDGET_BYTES):
-        answered = hog(service, lambda id: m.Set(id, None, ORDERS, f"w{id}", LARGE), 10)
+        answered = hog(service, lambda id: set_key(id, ORDERS, f"w{id}", LARGE), 10)
 
-    assert answered["Written"] > 0
-    assert set(answered) <= {"Written", "busy"}
+    assert answered["Changed"] > 0
+    assert set(answered) <= {"Changed", "busy"}
 
 
 def test_a_reload_is_not_held_up_by_others_that_ask_for_one_all_the_time(service: Service) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.support.daemon import Daemon
 from tests.support.service import Service, serving
-from tests.support.wire import Wire
+from tests.support.wire import Wire, change, outcome, set_key
 
 from assetstore import Asset
 from assetstore import messages as m
@@ -58,7 +58,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def wire(service: Service) -> Iterator[Wire]:
     with Wire(service.socket).greet() as wire:
-        wire.ask(m.Clear(1, None, ORDERS))
+        wire.ask(change(1, m.ClearStore(ORDERS)))
         yield wire
 
 
@@ -101,15 +101,15 @@ def test_assets_whose_names_look_alike_or_strange_are_assets_of_their_own(servic
 def test_a_reference_that_names_nothing_is_an_invalid_request(wire: Wire, ref: m.AssetRef) -> None:
     for request in (
         m.Get(1, None, ref, "k"),
-        m.Set(1, None, ref, "k", b"1"),
-        m.Delete(1, None, ref, "k"),
-        m.Clear(1, None, ref),
+        set_key(1, ref, "k", b"1"),
+        change(1, m.DeleteKey(ref, "k", None)),
+        change(1, m.ClearStore(ref)),
         m.Keys(1, None, ref, "", None, 10),
         m.Items(1, None, ref, "", None, 10),
         m.Count(1, None, ref, "", None),
         m.Resolve(1, None, [ORDERS, ref]),
-        m.Move(1, None, ref, ORDERS, False),
-        m.Move(1, None, ORDERS, ref, False),
+        change(1, m.MoveStore(ref, ORDERS, False)),
+        change(1, m.MoveStore(ORDERS, ref, False)),
     ):
         assert code_of(wire.ask(request)) == "invalid_request"
 
@@ -121,14 +121,14 @@ def test_an_asset_that_is_not_in_the_manifest_is_unknown_to_every_request(
     ref = m.AssetRef(name=name)
     for request in (
         m.Get(1, None, ref, "k"),
-        m.Set(1, None, ref, "k", b"1"),
-        m.Delete(1, None, ref, "k"),
-        m.Clear(1, None, ref),
+        set_key(1, ref, "k", b"1"),
+        change(1, m.DeleteKey(ref, "k", None)),
+        change(1, m.ClearStore(ref)),
         m.Keys(1, None, ref, "", None, 10),
         m.Items(1, None, ref, "", None, 10),
         m.Count(1, None, ref, "", None),
-        m.Move(1, None, ref, ORDERS, False),
-        m.Move(1, None, ORDERS, ref, False),
+        change(1, m.MoveStore(ref, ORDERS, False)),
+        change(1, m.MoveStore(ORDERS, ref, False)),
     ):
         assert code_of(wire.ask(request)) == "unknown_asset"
 
@@ -137,7 +137,7 @@ def test_an_asset_that_leaves_and_returns_between_two_requests_of_a_connection(
     make_daemon: Callable[..., Daemon],
 ) -> None:
     daemon = make_daemon(grace="1h").start()
-    get, put = m.Get(1, None, ORDERS, "k"), m.Set(2, None, ORDERS, "k", b'"old"')
+    get, put = m.Get(1, None, ORDERS, "k"), set_key(2, ORDERS, "k", b'"old"')
     with Wire(daemon.socket).greet() as wire:
         wire.ask(put)
 
@@ -150,7 +150,7 @@ def test_an_asset_that_leaves_and_returns_between_two_requests_of_a_connection(
 
         daemon.activate("customers")
         (trash,) = wire.ask(m.ListTrash(3, None, 0, 10)).stores  # type: ignore[union-attr]
-        assert wire.ask(m.PurgeTrash(4, None, [trash.id])) == m.Purged(4, 1)
+        assert outcome(wire.ask(change(4, m.PurgeStores([trash.id])))).count == 1
         assert code_of(wire.ask(get)) == "inactive_asset"
 
         daemon.activate("customers", {"name": "orders", "uri": "s3://data/orders/"})
@@ -180,8 +180,8 @@ def test_any_characters_make_a_key(service: Service) -> None:
 def test_a_key_beyond_the_limits_is_an_invalid_request(wire: Wire, key: str) -> None:
     for request in (
         m.Get(1, None, ORDERS, key),
-        m.Set(1, None, ORDERS, key, b"1"),
-        m.Delete(1, None, ORDERS, key),
+        set_key(1, ORDERS, key, b"1"),
+        change(1, m.DeleteKey(ORDERS, key, None)),
         m.Keys(1, None, ORDERS, "", key, 10),
         m.Items(1, None, ORDERS, "", key, 10),
         m.Count(1, None, ORDERS, "", key),
@@ -232,8 +232,8 @@ def test_listings_are_right_around_the_place_where_long_keys_are_cut(
 def test_pages_put_together_are_the_whole_however_small_they_are(wire: Wire) -> None:
     keys = sorted(["p" * 478 + chr(0x100 + n) * 20 for n in range(30)], key=str.encode)
     keys += [f"q{n:03}" for n in range(30)]
-    wire.send_messages(*[m.Set(n, None, ORDERS, key, b"1") for n, key in enumerate(keys, 1)])
-    assert {type(wire.answer()) for _ in keys} == {m.Written}
+    wire.send_messages(*[set_key(n, ORDERS, key, b"1") for n, key in enumerate(keys, 1)])
+    assert {type(wire.answer()) for _ in keys} == {m.Changed}
     for limit in (1, 7, 1_000, 2**31 - 1):
         pages: list[str] = []
         more = True
@@ -250,7 +250,7 @@ def test_pages_put_together_are_the_whole_however_small_they_are(wire: Wire) -> 
 def test_a_page_ends_early_when_it_is_long(wire: Wire) -> None:
     value = b'"' + b"x" * 99_998 + b'"'
     for number in range(10):
-        wire.ask(m.Set(1, None, ORDERS, f"k{number}", value))
+        wire.ask(set_key(1, ORDERS, f"k{number}", value))
 
     page = wire.ask(m.Items(1, None, ORDERS, "", None, 1_000))
 
@@ -260,7 +260,7 @@ def test_a_page_ends_early_when_it_is_long(wire: Wire) -> None:
 
 def test_a_place_to_go_on_from_may_be_any_key_there_is_or_not(wire: Wire) -> None:
     for key in ("a", "b", "c"):
-        wire.ask(m.Set(1, None, ORDERS, key, b"1"))
+        wire.ask(set_key(1, ORDERS, key, b"1"))
 
     for after, expected in [("a", ["b", "c"]), ("a\0", ["b", "c"]), ("c", []), (WIDEST, [])]:
         answer = wire.ask(m.Keys(1, None, ORDERS, "", after, 10))
@@ -268,8 +268,8 @@ def test_a_place_to_go_on_from_may_be_any_key_there_is_or_not(wire: Wire) -> Non
     assert wire.ask(m.Assets(1, None, 2**63 - 1, 10)) == m.AssetPage(1, [], None)
     assert wire.ask(m.ListTrash(1, None, 2**63 - 1, 10)) == m.TrashPage(1, [], None)
     assert wire.ask(m.Sweep(1, None, 2**63 - 1, True)) == m.TrashPage(1, [], None)
-    assert code_of(wire.ask(m.RestoreTrash(1, None, 2**63 - 1))) == "invalid_request"
-    assert wire.ask(m.PurgeTrash(1, None, [2**63 - 1, 0])) == m.Purged(1, 0)
+    assert code_of(wire.ask(change(1, m.RestoreStore(2**63 - 1)))) == "invalid_request"
+    assert outcome(wire.ask(change(1, m.PurgeStores([2**63 - 1, 0])))).count == 0
 
 
 def test_more_references_than_a_resolve_takes_are_refused_not_dropped(wire: Wire) -> None:

