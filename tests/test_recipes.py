@@ -5,10 +5,14 @@ Rule: a snippet is run as it stands there, never retyped here; the tests supply 
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise, takewhile
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,6 +20,7 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
+from tests.support.command import ASSETS, Terminal, reset, shared_daemon
 from tests.support.daemon import DEADLINE_S, Daemon
 from tests.support.recipes import (
     DOCUMENT,
@@ -32,8 +37,6 @@ import assetstore
 from assetstore import Client, Conflict, Entry, Store, Writer
 from assetstore.limits import MAX_COMPUTED_BYTES
 
-ASSETS: list[str | dict[str, str]] = [{"name": "orders", "uri": "s3://data/orders/"}, "customers"]
-
 
 class Enough(Exception):
     """Ends a snippet that has no end."""
@@ -41,11 +44,8 @@ class Enough(Exception):
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    daemon = Daemon(tmp_path_factory.mktemp("recipes"))
-    daemon.set_manifest(*ASSETS)
-    with daemon:
+    with shared_daemon(tmp_path_factory.mktemp("recipes")) as daemon:
         yield daemon
-    assert daemon.verify() == []
 
 
 @pytest.fixture
@@ -56,9 +56,8 @@ def client(
     monkeypatch.setenv("ASSETSTORE_SOCKET", str(serving.socket))
     monkeypatch.chdir(tmp_path)
     with serving.client() as client:
-        client.store("orders").clear()
-        client.store("customers").clear()
         yield client
+    reset(serving)
 
 
 @pytest.fixture
@@ -72,25 +71,29 @@ def customers(client: Client) -> Store:
 
 
 class Running:
-    """A snippet in a thread of its own, with the work that it leaves to its reader."""
+    """Work in a thread of its own."""
 
-    def __init__(self, snippet: str, **work: Any) -> None:
-        self._error: BaseException | None = None
-        self._thread = Thread(target=self._run, args=(snippet, work), daemon=True)
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._result: Future[object] = Future()
+        self._thread = Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
-    def wait(self) -> None:
-        """Return when it has ended, or raise what it raised."""
-        self._thread.join(DEADLINE_S)
-        assert not self._thread.is_alive(), "it does not end"
-        if self._error is not None:
-            raise self._error
+    def wait(self) -> Any:
+        """Return what it returned when it has ended, or raise what it raised."""
+        return self._result.result(DEADLINE_S)
 
-    def _run(self, snippet: str, work: dict[str, Any]) -> None:
+    def _run(self, work: Callable[[], object]) -> None:
         try:
-            run(snippet, **work)
+            self._result.set_result(work())
         except BaseException as exc:
-            self._error = exc
+            self._result.set_exception(exc)
+
+
+def in_terminal(commands: str, serving: Daemon, **env: str) -> Terminal:
+    """A shell that runs these commands."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env |= {"PATH": path, "ASSETSTORE_SOCKET": str(serving.socket)}
+    return Terminal(["sh", "-euc", commands], 80, env)
 
 
 def values_of(store: Store, key: str) -> list[Any]:
@@ -194,7 +197,10 @@ def test_of_two_who_revise_the_same_config_one_hears_what_the_other_made_it(orde
 
         return revise
 
-    running = [Running(revising, revise=revise_as(name), print=say) for name in ("alice", "bob")]
+    running = [
+        Running(partial(run, revising, revise=revise_as(name), print=say))
+        for name in ("alice", "bob")
+    ]
     for each in running:
         each.wait()
 
@@ -280,15 +286,16 @@ def test_nothing_of_a_transaction_happens_if_the_watermark_has_moved(
 
 
 @pytest.fixture
-def bad_run(serving: Daemon, orders: Store) -> str:
+def bad_run(serving: Daemon, orders: Store, request: pytest.FixtureRequest) -> str:
     """The run id of what has changed the watermark, added a key and taken one away."""
     orders.set_many({"watermark": "2026-01-31", "source": "s3"})
-    bad = Writer(run_id="nightly")
-    with serving.client(writer=bad) as client:
+    # The log has the runs of other tests too.
+    run_id = str(request.node.name)
+    with serving.client(writer=Writer(run_id=run_id)) as client:
         store = client.store("orders")
         store.set_many({"watermark": "2062-01-31", "extra": 1})
         store.delete("source")
-    return "nightly"
+    return run_id
 
 
 def test_a_rewind_takes_back_what_a_bad_run_has_written(
@@ -303,6 +310,23 @@ def test_a_rewind_takes_back_what_a_bad_run_has_written(
     assert was == "watermark was 2026-01-31"
     assert [line.split()[0] for line in differences] == ["extra", "source", "watermark"]
     assert values_of(orders, "watermark") == ["2026-01-31", "2062-01-31", "2026-01-31"]
+
+
+def test_by_hand_a_rewind_shows_what_differs_and_asks(
+    serving: Daemon, orders: Store, bad_run: str
+) -> None:
+    [commands] = snippets("Rewind after a bad run", "sh")
+    before = min(event.revision for event in orders.log() if event.updated_by.run_id == bad_run) - 1
+
+    with in_terminal(commands, serving, before=str(before)) as terminal:
+        shown = terminal.read_until("[y/N]")
+        assert dict(orders.items()) == {"watermark": "2062-01-31", "extra": 1}
+        terminal.press("y\n")
+        assert terminal.end().code == 0
+
+    for key in ("extra", "source", "watermark"):
+        assert key in shown
+    assert dict(orders.items()) == {"watermark": "2026-01-31", "source": "s3"}
 
 
 def test_a_rewind_of_something_else_than_was_shown_is_refused(orders: Store, bad_run: str) -> None:
@@ -323,7 +347,7 @@ def test_a_rewind_of_something_else_than_was_shown_is_refused(orders: Store, bad
 def test_a_worker_begins_when_the_upstream_asset_has_come_far_enough(orders: Store) -> None:
     waiting, _ = snippets("Wait for an upstream asset")
     loaded: list[str] = []
-    running = Running(waiting, load=loaded.append)
+    running = Running(partial(run, waiting, load=loaded.append))
 
     for hour in ("22:00:00Z", "23:00:00Z"):
         orders.advance("watermark", f"2026-01-31T{hour}", order="time")
@@ -331,6 +355,16 @@ def test_a_worker_begins_when_the_upstream_asset_has_come_far_enough(orders: Sto
     running.wait()
 
     assert loaded == ["2026-02-01T02:30:00+02:00"]
+
+
+def test_a_shell_waits_too(serving: Daemon, orders: Store) -> None:
+    [command] = snippets("Wait for an upstream asset", "sh")
+
+    with in_terminal(command, serving) as terminal:
+        orders.advance("watermark", "2026-02-01T02:30:00+02:00", order="time")
+        ended = terminal.end()
+
+    assert (ended.code, ended.out) == (0, '"2026-02-01T02:30:00+02:00"\n')
 
 
 def test_a_worker_runs_for_each_change_that_it_comes_to_know_of(orders: Store) -> None:
@@ -342,7 +376,7 @@ def test_a_worker_runs_for_each_change_that_it_comes_to_know_of(orders: Store) -
             raise Enough
         seen.put(value)
 
-    running = Running(waiting, load=load)
+    running = Running(partial(run, waiting, load=load))
     for value in (1, 2):
         orders["watermark"] = value
         assert seen.get(timeout=DEADLINE_S) == value
@@ -368,7 +402,7 @@ def follow(*steps: tuple[str, Any, Callable[[], object]]) -> None:
         then()
 
     with pytest.raises(Enough):
-        Running(snippet, react=react).wait()
+        Running(partial(run, snippet, react=react)).wait()
     assert expected == []
 
 
@@ -393,10 +427,14 @@ def test_a_follower_sees_what_is_there_and_each_change_from_then_on(orders: Stor
 
 def test_a_follower_goes_on_with_what_it_was_at_when_it_died(orders: Store) -> None:
     orders["a"] = 1
-    follow(("a", 1, lambda: orders.set("b", 2)), ("b", 2, die))
-    orders["c"] = 3
+    follow(
+        ("a", 1, lambda: orders.set_many({"b": 2, "c": 3})),
+        ("b", 2, go_on),
+        ("c", 3, die),
+    )
+    orders["d"] = 4
 
-    follow(("b", 2, go_on), ("c", 3, die))
+    follow(("c", 3, go_on), ("d", 4, die))
 
 
 def test_a_follower_looks_at_everything_anew_when_the_asset_was_cleared(orders: Store) -> None:
@@ -431,29 +469,22 @@ def test_a_follower_looks_at_everything_anew_when_the_journal_does_not_reach_bac
 # --- exactly once with a database
 
 
-#: What there is to load: two rows for each of 30 days, and four days at a time.
-SOURCE = """
-SOURCE = [(f"2026-01-{day:02}", amount) for day in range(1, 31) for amount in (day, -day)]
-
-
-def load(since):
-    return [row for row in SOURCE if row[0] > since][:8]
-"""
-
-
 def warehouse() -> list[tuple[str, int]]:
     with closing(sqlite3.connect("warehouse.sqlite")) as database:
-        return database.execute("SELECT day, amount FROM rows ORDER BY day, amount DESC").fetchall()
+        return database.execute("SELECT day, amount FROM rows ORDER BY day").fetchall()
 
 
-def test_rows_are_there_once_however_many_runs_load_them(orders: Store, tmp_path: Path) -> None:
+def test_rows_are_there_once_however_many_runs_load_them(
+    orders: Store, customers: Store, tmp_path: Path
+) -> None:
     [snippet] = snippets("Exactly once with a database")
+    source = [(f"2026-01-{day:02}", day) for day in range(1, 31)]
+    customers.update(source)
+    load = "def load(since):\n    return list(customers.items(after=since, limit=2))"
 
-    run_in_processes(snippet, tmp_path, *[SOURCE] * 3, times=4)
+    run_in_processes(snippet, tmp_path, *[load] * 3, times=8)
 
-    source: dict[str, Any] = {}
-    exec(SOURCE, source)
-    assert warehouse() == source["SOURCE"]
+    assert warehouse() == source
     assert orders["watermark"] == "2026-01-30"
 
 
@@ -518,3 +549,28 @@ def test_a_partition_is_taken_over_when_its_lease_is_over(orders: Store) -> None
 
     assert said == ["2026-01 took longer than its lease, and another worker took over"]
     assert orders["backfill/2026-01"] == "running"
+
+
+def test_of_two_who_find_a_lease_that_is_over_one_takes_over(orders: Store) -> None:
+    [snippet] = snippets("Only one worker does it")
+    orders["backfill/2026-01"] = "running"
+    both_have_looked = Barrier(2)
+
+    class Over:
+        """A lease that is over, as soon as two have looked."""
+
+        def __radd__(self, time: datetime) -> datetime:
+            both_have_looked.wait(DEADLINE_S)
+            return time
+
+    one, other = begin(), begin()
+    with one["client"], other["client"]:
+        for names in (one, other):
+            run(snippet, names, partitions=[])
+            names["LEASE"] = Over()
+        running = [Running(partial(names["claim"], "2026-01")) for names in (one, other)]
+        claims = [each.wait() for each in running]
+
+    entry = orders.entry("backfill/2026-01")
+    assert entry is not None
+    assert sorted(claims, key=str) == [entry.revision, None]

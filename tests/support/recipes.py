@@ -65,8 +65,10 @@ def run(snippet: str, names: dict[str, Any] | None = None, /, **work: Any) -> di
     """
     own = begin() if names is None else names
     own.update(work)
+    # A traceback then shows the lines of the document.
+    above = DOCUMENT.read_text().partition(snippet)[0].count("\n")
     try:
-        exec(compile(snippet, str(DOCUMENT), "exec"), own)
+        exec(compile("\n" * above + snippet, str(DOCUMENT), "exec"), own)
     finally:
         if names is None:
             own["client"].close()
