@@ -99,6 +99,8 @@ class RequestMemory:
         """Learn from the journal what was carried out before this process began."""
         self._is_loaded = True
         older: list[tuple[bytes, int]] = []
+        # What the journal has forgotten is not known, however little of it is left.
+        since_us = 2**63 if counters.compacted else 0
         for seen, (key, stored) in enumerate(overlay.rows_backwards(JOURNAL)):
             revision = int.from_bytes(key, "big")
             try:
@@ -106,10 +108,13 @@ class RequestMemory:
             except Damaged:
                 continue
             if seen >= self._limit or revision <= counters.compacted:
-                self._loaded_since_us = row.updated_at
+                since_us = row.updated_at
                 break
+            if counters.compacted:
+                since_us = row.updated_at
             if row.request is not None:
                 older.append((row.request[0], revision))
+        self._loaded_since_us = since_us
         self._known = dict(reversed(older)) | self._known
 
     def _forget(self, revision: int) -> None:

@@ -109,6 +109,8 @@ class Overlay:
     def flush(self) -> None:
         """Hand all changes to LMDB; still part of the transaction, and the last of it."""
         for space, changes in self._changes.items():
+            if not changes:
+                continue  # taken back, and the store with it if it was a new one
             if isinstance(space, int):
                 database = self._handles.get(self._txn, space, create=space in self._created)
             else:
@@ -126,14 +128,16 @@ class Overlay:
     # --- what is written at once: work that has a transaction for itself
 
     def drop_some(self, store_id: int, *, budget_s: float, small_bytes: int) -> bool:
-        """Remove entries for budget_s, or the whole store if it is small; True if it is gone.
+        """Remove entries for budget_s, or the whole store if it is small; True if it was gone.
 
         LMDB frees a whole sub-database in one go, and for a large one that takes long and
         leaves one huge list of free pages; so a large one is emptied bit by bit before.
         """
+        database = self._store(store_id)
+        if database is None:
+            return True
         self._wrote = True
         _, size_bytes = self.measure(store_id)
-        database = self._handles.get(self._txn, store_id)
         if size_bytes > small_bytes:
             deadline = time.monotonic() + budget_s
             with self._txn.cursor(db=database) as cursor:
@@ -143,7 +147,7 @@ class Overlay:
             return False
         self._handles.forget(store_id)
         self._txn.drop(database, delete=True)
-        return True
+        return False
 
     def remove_some(self, table: bytes, beginning: bytes, *, budget_s: float) -> bool:
         """Remove rows whose keys begin so, for budget_s; True if none is left."""

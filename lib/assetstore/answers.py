@@ -17,11 +17,11 @@ from assetstore.values import decode_value
 
 
 class _ConflictDetail(msgspec.Struct, frozen=True):
-    """Of the condition that did not hold. A newer daemon may say more."""
+    """Of the condition that did not hold; of one about a whole store there is no key. A newer
+    daemon may say more."""
 
-    operation: int
-    key: str
-    entry: m.WireEntry | None
+    key: str | None = None
+    entry: m.WireEntry | None = None
 
 
 def entry_of(key: str, stored: m.WireEntry) -> Entry:
@@ -93,7 +93,7 @@ def error_of(answer: m.Failed) -> AssetStoreError:
             detail = msgspec.convert(answer.detail, _ConflictDetail)
         except msgspec.ValidationError as exc:
             return ProtocolError(f"the detail of a conflict is none: {exc}")
-        if detail.entry is not None:
+        if detail.key is not None and detail.entry is not None:
             error.entry = entry_of(detail.key, detail.entry)
     return error
 
