@@ -17,18 +17,21 @@ from assetstore_cli.options import Word
 
 
 def asset_argument(
-    usage: str, *, most_keys: int | None
+    usage: str, *, most_keys: int | None, optional: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a verb ASSET and what follows it, or --uri (and --name) in place of ASSET.
 
     The verb is called with ``asset`` and ``words``. The first ``most_keys`` of the words are
-    completed as keys; None: all.
+    completed as keys; None: all. ``optional``: without any of them ``asset`` is None.
     """
     shape = shape_of(usage)
+    asset_word = "[ASSET]" if optional else "ASSET"
 
     def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(verb)
         def run(words: tuple[str, ...], name: str | None, uri: str | None, **kwargs: Any) -> Any:
+            if optional and not words and name is None and uri is None:
+                return verb(asset=None, words=(), **kwargs)
             asset, rest = pick(click.get_current_context(), shape, words, name, uri)
             return verb(asset=asset, words=rest, **kwargs)
 
@@ -36,7 +39,7 @@ def asset_argument(
             "words",
             nargs=-1,
             type=Word(),
-            metavar=f"ASSET {usage}".strip(),
+            metavar=f"{asset_word} {usage}".strip(),
             shell_complete=completion.asset_and_keys(most_keys),
         )
         by_name = click.option(

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import click
 
-from assetstore import AssetStoreError, Client, Entry, InvalidRequest, ProtocolError, TrashInfo
-from assetstore.values import check_json, decode_value
+from assetstore import AssetStoreError, Client, TrashInfo
 from assetstore_cli.asset_argument import asset_argument
-from assetstore_cli.failures import ABSENT, DONE, KeyAbsent, Refusal
+from assetstore_cli.details import details
+from assetstore_cli.failures import ABSENT, DONE, KeyAbsent
 from assetstore_cli.naming import Named
 from assetstore_cli.options import Verb, Word
-from assetstore_cli.records import entry_record, writer_text
-from assetstore_cli.render import counted, duration, json_text, moment, printable, styled, timestamp
-from assetstore_cli.session import Session, with_session
-from assetstore_cli.tables import fields
+from assetstore_cli.records import entry_record
+from assetstore_cli.render import counted, duration, moment, printable
+from assetstore_cli.session import Session, with_session, write_value
+from assetstore_cli.typed import option_value, value_to_write
+from assetstore_cli.when import Moment, Revision, When, moment_text
+
+_if_revision = click.option(
+    "--if-revision", type=Revision(), metavar="N", help="Only if the key is at revision N."
+)
 
 
 @click.command(cls=Verb)
@@ -27,6 +29,7 @@ from assetstore_cli.tables import fields
 @click.option("--raw", is_flag=True, help="A string without its quotes.")
 @click.option("--default", metavar="JSON", type=Word(), help="Print this if the key is absent.")
 @click.option("--entry", is_flag=True, help="With revision, time and writer.")
+@click.option("--at", type=When(), metavar="WHEN", help="As it stood then; see 'rewind' for WHEN.")
 @with_session
 def get(
     session: Session,
@@ -35,56 +38,75 @@ def get(
     raw: bool,
     default: str | None,
     entry: bool,
+    at: Moment | None,
 ) -> None:
     """Print the value of KEY, as JSON text that 'set' takes.
 
     If the key is absent nothing is printed and the exit code is 3. An asset that is unknown
     or inactive is refused (1), whatever the default.
 
-    --json: {"key", "value", "revision", "updated_at", "updated_by"}.
+    --json: {"key", "value", "revision", "updated_at", "updated_by"}; with --at the last three are
+    null.
     """
-    fallback = None if default is None else _fallback(default)
+    if entry and at is not None:
+        raise click.UsageError("--entry tells of what is there now; 'history' tells of the past.")
+    key = words[0]
+    fallback = None if default is None else option_value(default, "--default")
+    found = None
     with session.client() as client:
-        found = client.store(asset.ref).entry(words[0])
-    out = session.out
-    if found is None and default is None:
-        raise KeyAbsent(f"{asset} has no key {words[0]!r}")
-    if session.json:
-        absent = {"key": words[0], "value": fallback} | dict.fromkeys(
-            ("revision", "updated_at", "updated_by")
-        )
-        out.record(**(absent if found is None else entry_record(found)))
-    elif entry and found is not None:
-        out.lines(_details(session, found))
-    else:
-        value = fallback if found is None else found.value
-        if raw and isinstance(value, str):
-            out.bare(value)
+        store = client.store(asset.ref)
+        if at is None:
+            found = store.entry(key)
+            value = None if found is None else found.value
         else:
-            out.line(json_text(value, out.screen))
+            value = store.get(key, at=at)
+    if value is None and default is None:
+        then = "" if at is None else f" at {moment_text(at)}"
+        raise KeyAbsent(f"{asset} has no key {key!r}{then}")
+    # No key holds null.
+    value = fallback if value is None else value
+    out = session.out
+    if session.json:
+        unknown = dict.fromkeys(("revision", "updated_at", "updated_by"))
+        out.record(**(entry_record(found) if found else {"key": key, "value": value} | unknown))
+    elif entry and found is not None:
+        out.lines(details(found, out.screen))
+    else:
+        write_value(session, value, raw=raw)
 
 
 @click.command("set", cls=Verb)
 @asset_argument("KEY VALUE", most_keys=1)
 @click.option("--string", is_flag=True, help="Take VALUE as text, not as JSON.")
+@click.option("--create", is_flag=True, help="Only if the key is absent.")
+@_if_revision
 @with_session
-def set_(session: Session, asset: Named, words: tuple[str, ...], string: bool) -> None:
+def set_(
+    session: Session,
+    asset: Named,
+    words: tuple[str, ...],
+    string: bool,
+    create: bool,
+    if_revision: int | None,
+) -> None:
     """Write VALUE, which is JSON, under KEY, and print the revision.
 
     When the revision is printed the value is on disk. VALUE '-' is read from standard input;
     with --string one line end at its end is dropped, so that what 'get --raw' prints fits.
     null is no value; 'delete' takes a key away.
 
+    Where --create or --if-revision does not hold, nothing changes, the exit code is 1, and what
+    is there now is shown. 'get --entry' has the revision; 0 is that of an absent key.
+
     --json: {"key", "revision"}.
     """
+    if create and if_revision is not None:
+        raise click.UsageError("--create and --if-revision exclude each other.")
     key, given = words
-    text = _standard_input() if given == "-" else given
-    if string:
-        value = text.removesuffix("\n") if given == "-" else text
-    else:
-        value = _value_to_set(asset, key, text, given)
+    value = value_to_write(asset, key, given, string=string)
+    condition = 0 if create else if_revision
     with session.client() as client:
-        revision = client.store(asset.ref).set(key, value)
+        revision = client.store(asset.ref).set(key, value, if_revision=condition)
     if session.json:
         session.out.record(key=key, revision=revision)
     else:
@@ -93,21 +115,27 @@ def set_(session: Session, asset: Named, words: tuple[str, ...], string: bool) -
 
 @click.command(cls=Verb)
 @asset_argument("KEY...", most_keys=None)
+@_if_revision
 @with_session
-def delete(session: Session, asset: Named, words: tuple[str, ...]) -> int:
+def delete(session: Session, asset: Named, words: tuple[str, ...], if_revision: int | None) -> int:
     """Delete keys, and say of each whether it was there.
 
     Each key is a change of its own, in the order given. If any was absent the exit code is 3;
-    the others are deleted all the same. There is no question and no way back: 'clear' has one.
+    the others are deleted all the same. There is no question; 'rewind' brings a key back.
+
+    With --if-revision there is one KEY. Where it is at another revision nothing changes, the exit
+    code is 1, and what is there now is shown.
 
     --json: {"key", "existed"} for each key.
     """
+    if if_revision is not None and len(words) > 1:
+        raise click.UsageError("--if-revision is the revision of one key; name one.")
     code = DONE
     out = session.out
     with session.client() as client:
         store = client.store(asset.ref)
         for key in words:
-            existed = store.delete(key)
+            existed = store.delete(key, if_revision=if_revision)
             if not existed:
                 code = ABSENT
             if session.json:
@@ -145,81 +173,6 @@ def clear(session: Session, asset: Named, words: tuple[str, ...], yes: bool) -> 
     if trashed:
         until = moment(trashed.drops_at, out.screen)
         out.line(f"To bring them back: assetstore trash restore {trashed.id} (dropped {until})")
-
-
-def _details(session: Session, entry: Entry) -> Iterator[str]:
-    screen = session.out.screen
-    when = timestamp(entry.updated_at)
-    if screen.now is not None:
-        when += f" ({moment(entry.updated_at, screen)})"
-    yield from fields(
-        [
-            ("key", entry.key),
-            ("revision", str(entry.revision)),
-            ("updated", when),
-            ("by", writer_text(entry.updated_by)),
-        ],
-        screen,
-    )
-    label = styled("value", "bold", screen)
-    yield f"{label}     {json_text(entry.value, screen)}"
-
-
-class NotJson(Exception):
-    """The text is not JSON at all."""
-
-
-def _value_of(text: str, what: str) -> Any:
-    """The value of JSON text as a person typed it."""
-    raw = text.encode()
-    try:
-        check_json(raw)
-    except InvalidRequest:
-        # Null, a lone surrogate or too deep: JSON, but no value. It is refused like any other.
-        with suppress(RecursionError):
-            _check_syntax(raw, what)
-        raise
-    return decode_value(raw)
-
-
-def _value_to_set(asset: Named, key: str, text: str, given: str) -> Any:
-    try:
-        return _value_of(text, "VALUE")
-    except NotJson as exc:
-        named = asset.as_arguments()
-        same = shlex.join(["assetstore", "set", "--string", *named, key, given[:60]])
-        raise click.UsageError(
-            f"{exc} Did you mean it as text? Then: {same}", click.get_current_context()
-        ) from None
-    except InvalidRequest as exc:
-        if text.strip() == "null":
-            raise Refusal("null is no value; 'assetstore delete' takes the key away") from None
-        raise Refusal(f"VALUE: {exc}") from None
-
-
-def _fallback(text: str) -> Any:
-    try:
-        return _value_of(text, "--default")
-    except (NotJson, InvalidRequest) as exc:
-        raise click.UsageError(
-            f"{exc} --default takes what a key can hold, as JSON.", click.get_current_context()
-        ) from None
-
-
-def _check_syntax(raw: bytes, what: str) -> None:
-    try:
-        decode_value(raw)
-    except ProtocolError as exc:
-        raise NotJson(f"{what} is not JSON: {exc.__cause__ or exc}.") from None
-
-
-def _standard_input() -> str:
-    if sys.stdin is None:
-        raise click.UsageError("VALUE is to be read from standard input, which is closed.")
-    try:
-        return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as exc:
-        raise click.UsageError(f"standard input is not UTF-8, at byte {exc.start}.") from None
 
 
 def _clear_plan(asset: Named, count: int, grace_s: float) -> Iterator[str]:

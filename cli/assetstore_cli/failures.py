@@ -16,20 +16,25 @@ import click
 from assetstore import (
     AssetStoreError,
     Busy,
+    Conflict,
     NotConnected,
     OutcomeUnknown,
     ProtocolError,
     ServerFault,
     StoreFull,
+    WaitTimeout,
 )
+from assetstore_cli.details import brief
 from assetstore_cli.options import NoVerb, Settings
-from assetstore_cli.render import Screen, printable, styled
+from assetstore_cli.render import printable, styled
+from assetstore_cli.screens import screen_of
 
 DONE = 0
 REFUSED = 1
 USAGE = 2
 ABSENT = 3
 UNREACHABLE = 4
+WAITED = 5
 FAULT = 70  # sysexits.h: EX_SOFTWARE
 INTERRUPTED = 130  # as a shell reports SIGINT
 STDOUT_CLOSED = 141  # as a shell reports SIGPIPE
@@ -76,7 +81,7 @@ def code_of(exc: AssetStoreError) -> int:
     """The exit code for an error of the library."""
     if isinstance(exc, (NotConnected, OutcomeUnknown, ProtocolError)):
         return UNREACHABLE
-    return REFUSED
+    return WAITED if isinstance(exc, WaitTimeout) else REFUSED
 
 
 def complain(exc: Exception, settings: Settings) -> int:
@@ -91,8 +96,8 @@ def complain(exc: Exception, settings: Settings) -> int:
 
 
 def _explain(exc: Exception, settings: Settings) -> None:
-    colour = sys.stderr.isatty() and not settings.no_color
-    head = styled("Error:", "red", Screen(colour=colour))
+    screen = screen_of(sys.stderr, settings)
+    head = styled("Error:", "red", screen)
     if settings.debug:
         _say(_safe("".join(traceback.format_exception(exc))).rstrip())
     if isinstance(exc, NoVerb):
@@ -110,6 +115,10 @@ def _explain(exc: Exception, settings: Settings) -> None:
         advice = next((_ADVICE[cls] for cls in type(exc).__mro__ if cls in _ADVICE), None)
         if advice:
             _say(f"({advice})")
+        if isinstance(exc, Conflict) and exc.entry is not None:
+            _say("What is there now:")
+            for line in brief(exc.entry, screen):
+                _say(line)
     elif isinstance(exc, OSError):
         # All files and sockets have errors of their own above; this is click, writing its help.
         _say(f"{head} cannot write the output: {_safe(exc.strerror or str(exc))}")

@@ -97,7 +97,7 @@ def own_options(*, hidden: bool) -> list[click.Option]:
             metavar="PATH",
             type=Word(),
             help="The daemon's socket.  [default: $ASSETSTORE_SOCKET, or where the daemon has it]",
-            callback=_remember,
+            callback=remember,
             expose_value=False,
             hidden=hidden,
         ),
@@ -106,7 +106,7 @@ def own_options(*, hidden: bool) -> list[click.Option]:
             metavar="SECONDS",
             type=Seconds(),
             help="How long to wait for each answer.  [default: 5; 60 where it takes time]",
-            callback=_remember,
+            callback=remember,
             expose_value=False,
             hidden=hidden,
         ),
@@ -114,14 +114,14 @@ def own_options(*, hidden: bool) -> list[click.Option]:
             ["--json"],
             is_flag=True,
             help="JSON lines, for programs.",
-            callback=_remember,
+            callback=remember,
             expose_value=False,
         ),
         click.Option(
             ["--no-color"],
             is_flag=True,
             help="No colour; NO_COLOR in the environment does the same.",
-            callback=_remember,
+            callback=remember,
             expose_value=False,
             hidden=hidden,
         ),
@@ -129,7 +129,7 @@ def own_options(*, hidden: bool) -> list[click.Option]:
             ["--debug"],
             is_flag=True,
             help="Show where an error came from; ASSETSTORE_DEBUG does the same.",
-            callback=_remember,
+            callback=remember,
             expose_value=False,
             hidden=hidden,
         ),
@@ -141,7 +141,9 @@ class Verb(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += own_options(hidden=True)
+        # A verb may say itself what one of them means to it.
+        known = {param.name for param in self.params}
+        self.params += [each for each in own_options(hidden=True) if each.name not in known]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -210,7 +212,8 @@ class Noun(Verbs):
         return list(self.commands)
 
 
-def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+def remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """The callback of the options of ``assetstore`` itself: ``settings_of`` has them then."""
     if value == "" and param.name == "socket":
         raise click.BadParameter("the path is empty", ctx, param)
     if value is not None and value is not False:

@@ -34,8 +34,17 @@ _VERBS: dict[str, dict[str, str]] = {
         "ls": "listing:ls",
         "get": "entries:get",
         "set": "entries:set_",
+        "advance": "changes:advance",
+        "increment": "changes:increment",
+        "merge": "changes:merge",
         "delete": "entries:delete",
         "clear": "entries:clear",
+        "wait": "waiting:wait",
+    },
+    "The past": {
+        "history": "journal:history",
+        "log": "journal:log",
+        "rewind": "rewinding:rewind",
     },
     "Assets": {
         "status": "status:status",
@@ -62,6 +71,7 @@ Exit codes:
   3    a key is absent
   4    the daemon is not reachable, or did not answer;
        the message says whether something may have happened
+  5    what 'wait' was to wait for did not come in time
   70   a fault of assetstore itself, or output that cannot be written
   130  interrupted
   141  standard output was closed early

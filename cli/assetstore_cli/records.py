@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from assetstore import AssetInfo, Entry, RecordedWriter, TrashInfo
+from assetstore import AssetInfo, Difference, Entry, Event, RecordedWriter, TrashInfo
 from assetstore.entries import time_from_us
 from assetstore_cli.render import timestamp
 
@@ -28,6 +28,33 @@ def entry_record(entry: Entry) -> dict[str, Any]:
 
 def writer_record(writer: RecordedWriter) -> dict[str, Any]:
     return {name: getattr(writer, name) for name in writer.__struct_fields__}
+
+
+def event_record(event: Event) -> dict[str, Any]:
+    return {
+        "revision": event.revision,
+        "kind": event.kind,
+        "name": event.asset.name if event.asset else None,
+        "uri": event.asset.uri if event.asset else None,
+        "key": event.key,
+        "value": event.value,
+        "detail": event.detail,
+        "updated_at": event.updated_at,
+        "updated_by": writer_record(event.updated_by),
+        "previous": event.previous,
+    }
+
+
+def difference_record(difference: Difference) -> dict[str, Any]:
+    # Flat, since a value nested as deep as may be has no level to spare.
+    now, then = difference.now, difference.then
+    return {
+        "key": difference.key,
+        "now": now.value if now else None,
+        "now_revision": now.revision if now else None,
+        "then": then.value if then else None,
+        "then_revision": then.revision if then else None,
+    }
 
 
 def asset_record(asset: AssetInfo) -> dict[str, Any]:

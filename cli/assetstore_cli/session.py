@@ -5,11 +5,10 @@ Rule: standard output carries the answer and nothing else; questions go to stand
 
 from __future__ import annotations
 
-import os
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TextIO, TypeVar
 
@@ -18,7 +17,8 @@ import click
 from assetstore import Client, InvalidRequest, Writer, connect
 from assetstore_cli.failures import OutputFailed, Refusal, StdoutClosed
 from assetstore_cli.options import Settings, settings_of
-from assetstore_cli.render import Screen, json_line, printable
+from assetstore_cli.render import json_line, json_text, printable
+from assetstore_cli.screens import is_terminal, screen_of
 from assetstore_cli.tables import Column, table
 
 #: For each answer, unless --timeout says otherwise.
@@ -36,15 +36,7 @@ class Output:
 
     def __init__(self, settings: Settings) -> None:
         self._stream: TextIO | None = sys.stdout
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        self.screen = Screen(encoding=encoding)
-        if self._stream is not None and self._stream.isatty():
-            self.screen = Screen(
-                width=_columns(self._stream),
-                colour=not settings.no_color and os.environ.get("TERM") != "dumb",
-                now=datetime.now(UTC),
-                encoding=encoding,
-            )
+        self.screen = screen_of(self._stream, settings)
 
     @property
     def is_terminal(self) -> bool:
@@ -115,26 +107,37 @@ class Session:
     def json(self) -> bool:
         return self.settings.json
 
-    def client(self, default_timeout_s: float = TIMEOUT_S) -> Client:
+    def client(self) -> Client:
         """The daemon; to be used in a ``with``. Connects at the first request."""
-        timeout_s = self.settings.timeout_s or default_timeout_s
-        try:
-            return connect(self.settings.socket, timeout=timeout_s, writer=Writer(kind="cli"))
-        except InvalidRequest as exc:
-            # A path or a timeout that cannot be. No daemon was asked yet.
-            raise click.UsageError(f"{exc}.", self._ctx) from None
+        return self._connect(self.settings.timeout_s or TIMEOUT_S)
 
     @contextmanager
     def patient_client(self) -> Iterator[Client]:
         """The daemon, for what may take it a while; that it is there is known at once."""
         with self.client() as client:
             client.status()
-        with self.client(PATIENT_TIMEOUT_S) as client:
+        with self._connect(self.settings.timeout_s or PATIENT_TIMEOUT_S) as client:
             yield client
+
+    @contextmanager
+    def waiting_client(self) -> Iterator[Client]:
+        """As ``patient_client``, for a verb whose --timeout is not that of each answer."""
+        longest_s = self.settings.timeout_s or math.inf
+        with self._connect(min(longest_s, TIMEOUT_S)) as client:
+            client.status()
+        with self._connect(min(longest_s, PATIENT_TIMEOUT_S)) as client:
+            yield client
+
+    def _connect(self, timeout_s: float) -> Client:
+        try:
+            return connect(self.settings.socket, timeout=timeout_s, writer=Writer(kind="cli"))
+        except InvalidRequest as exc:
+            # A path or a timeout that cannot be. No daemon was asked yet.
+            raise click.UsageError(f"{exc}.", self._ctx) from None
 
     def check_can_ask(self, yes: bool) -> None:
         """Before anything is done: a verb that asks needs somebody to ask, or ``--yes``."""
-        if not yes and not (_is_terminal(sys.stdin) and _is_terminal(sys.stderr)):
+        if not yes and not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             raise click.UsageError(
                 f"'{self._ctx.command_path}' asks before it does anything, and without a "
                 "terminal there is nobody to ask: give --yes",
@@ -153,6 +156,14 @@ class Session:
             note("")
         if answer.strip().lower() not in ("y", "yes"):
             raise Refusal("not confirmed; nothing was changed")
+
+
+def write_value(session: Session, value: Any, *, raw: bool = False) -> None:
+    """Write the value as JSON text; with ``raw`` a string without its quotes."""
+    if raw and isinstance(value, str):
+        session.out.bare(value)
+    else:
+        session.out.line(json_text(value, session.out.screen))
 
 
 def note(text: str) -> None:
@@ -174,21 +185,6 @@ def with_session(verb: Callable[Concatenate[Session, P], T]) -> Callable[P, T]:
         return result
 
     return run
-
-
-def _columns(stream: TextIO) -> int:
-    given = os.environ.get("COLUMNS", "")
-    if given.isdecimal() and int(given) > 0:
-        return int(given)
-    try:
-        # A terminal that does not know its width says 0.
-        return os.get_terminal_size(stream.fileno()).columns or 80
-    except (OSError, ValueError):
-        return 80
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty()
 
 
 def _showable(line: str, encoding: str) -> str:

@@ -50,6 +50,7 @@ def _page(report: dict[str, Any], screen: Screen) -> Iterator[str]:
             ("manifest", _manifest(manifest, screen)),
             ("assets", f"{report['assets_active']:,} active, {report['assets_known']:,} known"),
             ("trash", _trash(report, screen)),
+            ("journal", _journal(report)),
             ("load", _load(report)),
         ],
         screen,
@@ -90,6 +91,14 @@ def _trash(report: dict[str, Any], screen: Screen) -> str:
     swept = "never" if last is None else moment(time_from_us(last), screen)
     grace = duration(report["grace_s"]) if report["grace_s"] else "none"
     return f"{counted(report['trash_stores'], 'store')}; grace {grace}, last sweep {swept}"
+
+
+def _journal(report: dict[str, Any]) -> str:
+    oldest = report["journal_oldest"]
+    # Of what is older it still has the last changes of each key.
+    whole = f"revision {oldest:,} on" if oldest > 1 else "the beginning on"
+    events = counted(report["journal_events"], "event")
+    return f"{events}, {size(report['journal_bytes'])}, whole from {whole}"
 
 
 def _load(report: dict[str, Any]) -> str:

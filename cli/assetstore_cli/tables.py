@@ -23,7 +23,8 @@ class Column(NamedTuple):
     """A column of a table.
 
     ``fixed``: never made narrower than its cells. ``safe``: cells are printable already.
-    ``style``: cell -> name of a style, or None.
+    ``style``: cell -> name of a style, or None. ``least``: as wide as that at least, for cells that
+    are still to come.
     """
 
     title: str
@@ -31,6 +32,40 @@ class Column(NamedTuple):
     fixed: bool = False
     safe: bool = False
     style: Callable[[str], str | None] | None = None
+    least: int = 0
+
+
+class Layout:
+    """Columns whose widths are settled, by some of the rows that they are to hold."""
+
+    def __init__(
+        self, columns: Sequence[Column], rows: Iterable[Sequence[str]], screen: Screen
+    ) -> None:
+        self._columns = columns
+        self._screen = screen
+        self._titles = tuple(column.title for column in columns)
+        shown = [self._titles, *(self._printable(row) for row in rows)]
+        self._widths = [
+            max(column.least, *(display_width(row[place]) for row in shown))
+            for place, column in enumerate(columns)
+        ]
+        if screen.width is not None:
+            _shrink(self._widths, columns, screen.width)
+
+    def titles(self) -> str:
+        """The line over all others."""
+        heads = [column._replace(style=lambda _: "bold") for column in self._columns]
+        return _line(self._titles, self._widths, heads, self._screen)
+
+    def line(self, row: Sequence[str]) -> str:
+        """The line of a row, whose cells are made printable here."""
+        return _line(self._printable(row), self._widths, self._columns, self._screen)
+
+    def _printable(self, row: Sequence[str]) -> tuple[str, ...]:
+        return tuple(
+            cell if column.safe else printable(cell, self._screen.encoding)
+            for column, cell in zip(self._columns, row, strict=True)
+        )
 
 
 def table(
@@ -38,29 +73,16 @@ def table(
 ) -> Iterator[str]:
     """Titles and rows as aligned lines that fit the screen, where there is one.
 
-    Cells are made printable here. No rows: no lines, not even the titles.
+    No rows: no lines, not even the titles.
     """
-    shown = (
-        tuple(
-            cell if column.safe else printable(cell, screen.encoding)
-            for column, cell in zip(columns, row, strict=True)
-        )
-        for row in rows
-    )
-    measured = list(islice(shown, ROWS_MEASURED))
+    rest = iter(rows)
+    measured = list(islice(rest, ROWS_MEASURED))
     if not measured:
         return
-    titles = tuple(column.title for column in columns)
-    widths = [
-        max(display_width(row[place]) for row in [titles, *measured])
-        for place in range(len(columns))
-    ]
-    if screen.width is not None:
-        _shrink(widths, columns, screen.width)
-    heads = [column._replace(style=lambda _: "bold") for column in columns]
-    yield _line(titles, widths, heads, screen)
-    for row in chain(measured, shown):
-        yield _line(row, widths, columns, screen)
+    layout = Layout(columns, measured, screen)
+    yield layout.titles()
+    for row in chain(measured, rest):
+        yield layout.line(row)
 
 
 def fields(pairs: Iterable[tuple[str, str]], screen: Screen) -> Iterator[str]:
@@ -94,8 +116,11 @@ def _line(
     line: list[str] = []
     room = screen.width
     gap = ""
-    for text, width, column in zip(row, widths, columns, strict=True):
+    for place, (text, width, column) in enumerate(zip(row, widths, columns, strict=True), 1):
         if room is not None:
+            if place == len(row) and not column.right:
+                # Nothing stands behind it.
+                width = room
             # What has no room at all is left out: a line never wraps.
             width = min(width, room - len(gap))
             if width <= 0:

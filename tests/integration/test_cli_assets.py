@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -94,12 +95,14 @@ def test_status_shows_health_manifest_space_and_trash(cli: Cli, daemon: Daemon) 
         "manifest",
         "assets",
         "trash",
+        "journal",
         "load",
     ]
     assert page["socket"] == str(daemon.socket)
     assert page["manifest"].startswith(f"{daemon.manifest}, accepted ")
     assert page["assets"].startswith("2 active")
     assert "grace 7 days" in page["trash"]
+    assert re.fullmatch(r"\d+ events, .*iB, whole from the beginning on", page["journal"])
     assert "free on the disk" in page["space"]
 
 
