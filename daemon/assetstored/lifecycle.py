@@ -226,6 +226,8 @@ class Lifecycle:
             trash.store_id, budget_s=budget_s, small_bytes=_DROP_AT_ONCE_BYTES
         )
         if gone:
+            # In a commit of its own: LMDB takes the pages that one commit frees in the next but
+            # one, and on a full disk there may be none in between.
             self._delete_trash(trash_id)
         return not gone
 

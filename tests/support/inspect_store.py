@@ -169,7 +169,9 @@ class _Inspector:
             if times > 1:
                 self._complain(f"sub-database {store_id} is used {times} times")
         wanted = {store_name(store_id) for store_id in used}
-        for name in sorted(wanted - names):
+        # The last that is dropped of a store is its row in the trash.
+        dropping = {store_name(waiting.store_id) for waiting in trash.values() if waiting.dropping}
+        for name in sorted(wanted - names - dropping):
             self._complain(f"sub-database {name.decode()} is missing")
         for name in sorted(names - wanted):
             self._complain(f"sub-database {name.decode()} belongs to nobody")

@@ -525,7 +525,8 @@ def test_an_asset_that_returns_after_the_drop_begins_anew(store: Store) -> None:
     # Condemned, and not yet dropped: it gets a store of its own all the same.
     store.activate("a")
     store.put("a", "l", b"2")
-    assert store.do(jobs.DropSlice(trash_id)) is False
+    while store.do(jobs.DropSlice(trash_id)):
+        pass
 
     assert store.contents("a") == {"l": b"2"}
     assert list(store.reader.trash_rows()) == []
