@@ -49,10 +49,11 @@ class Client:
     """A client of the daemon on this host.
 
     To be closed at the end: by ``with Client() as client``, ``with connect() as
-    client``, or ``close()``. Neither kind of client starts a thread. Many coroutines of an event
-    loop share an ``Client`` and its one connection; cancelling one leaves the others alone,
-    and whether its write happened is not known. All threads of a process may share a ``Client``:
-    it keeps up to eight connections, and a thread beyond that waits for one within its timeout.
+    client``, or ``close()``. Neither kind of client starts a thread. The coroutines of an event
+    loop may share an asynchronous client and its one connection; cancelling one leaves the others
+    alone, and whether its change happened is not known. All threads of a process may share a
+    blocking client: it keeps up to eight connections, and a thread beyond that waits for one
+    within its timeout; each that waits in a ``watch`` or ``wait_for`` has one besides.
 
     Socket: the argument, else ``$ASSETSTORE_SOCKET``, else
     ``$XDG_RUNTIME_DIR/assetstore/assetstored.sock`` if it exists, else
@@ -101,8 +102,8 @@ class Client:
     def close(self) -> None:
         """Close the connections; calls made afterwards raise NotConnected. May be called twice.
 
-        Of an ``Client``, calls under way end with OutcomeUnknown; of a ``Client``, those
-        under way in other threads end in their own time, a watch after up to 10 s.
+        Of an asynchronous client, changes under way end with OutcomeUnknown, and reads as above;
+        of a blocking one, calls in other threads end in their own time, a watch after up to 10 s.
         """
         self._link.close()
         self._waiting.close()

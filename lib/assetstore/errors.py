@@ -120,7 +120,7 @@ class NotConnected(AssetStoreError, ConnectionError):
 
 
 class OutcomeUnknown(AssetStoreError):
-    """The request was sent and no answer came: a write may have happened, or not."""
+    """The request was sent and no answer came, or none that tells: a change may have happened."""
 
 
 class DeadlineExceeded(OutcomeUnknown, TimeoutError):

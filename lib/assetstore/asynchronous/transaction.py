@@ -21,9 +21,9 @@ class AsyncTransaction:
             rows = tx.store("totals").increment("rows", 250)
         print(rows.result(), tx.revision)
 
-    The calls only collect, in order, so of an ``AsyncClient`` they are not awaited, and the block
-    is an ``async with``. When the block ends they are sent as one message and carried out in one
-    commit: when the ``with`` is left, all of it is on disk, and no reader has seen a part. An
+    The calls only collect, in order; they are not awaited with an asynchronous client either, whose
+    block is an asynchronous one. When the block ends they are sent as one message and carried out
+    in one commit: when it is left, all of it is on disk, and no reader has seen a part. An
     exception in the block sends nothing, nor does an empty block. No lock is held meanwhile:
     what must not have changed since it was read is said with ``if_revision`` or ``check``.
 
