@@ -120,7 +120,8 @@ def trim(
         if row.key is not None and _is_kept(overlay, row, row.key):
             continue
         overlay.remove(JOURNAL, key)
-        counters.compacted = after
+        # What was kept by an earlier pass may go by a later one.
+        counters.compacted = max(counters.compacted, after)
         freed += len(key) + len(stored)
         if row.key is not None and row.value is None:
             _forget_deleted(overlay, row.store_id, row.key, after)

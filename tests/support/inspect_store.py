@@ -221,9 +221,11 @@ class _Inspector:
         self._heads.add((store_id, key))
         head = records.head_of(record)
         value: bytes | None = records.decode_entry(record).value
-        revision = head.revision
+        revision, was_deleted = head.revision, False
         for sequence in range(head.sequence, max(0, head.sequence - KEPT_CHANGES), -1):
             row = self._journal.get(revision)
+            if row is None and was_deleted:
+                return  # while it was not there, its changes were forgotten by their age
             if row is None:
                 self._complain(
                     f"{place}: the journal has no change {sequence}, revision {revision}"
@@ -233,7 +235,7 @@ class _Inspector:
                 self._complain(f"{place}: revision {revision} is not change {sequence}: {row}")
             if sequence == head.sequence and row.value != value:
                 self._complain(f"{place} holds {value!r}, and the journal says {row.value!r}")
-            revision = row.previous
+            revision, was_deleted = row.previous, row.value is None
 
     def _check_journal(self, counters: Counters, catalog: dict[int, CatalogRow]) -> None:
         """It is whole from the first revision on that it has not forgotten."""
