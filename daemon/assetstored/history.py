@@ -31,13 +31,15 @@ class Step(NamedTuple):
 
     ``row`` is None where the journal has forgotten it. ``record``: of the change that the store
     still shows. ``then``: where the asset was given another store, the change of the key in that
-    store which shows from then on, 0 for none.
+    store which shows from then on, 0 for none. ``forgotten``: the revision at which the asset was
+    given this store, if that is all that is known of it: before it this may have been another's.
     """
 
     revision: int
     row: JournalRow | None
     record: bytes | None
     then: int = 0
+    forgotten: int = 0
 
 
 def steps(reader: Reader, asset_id: int, key: str, before: int | None = None) -> Iterator[Step]:
@@ -71,10 +73,11 @@ def steps(reader: Reader, asset_id: int, key: str, before: int | None = None) ->
                 yield Step(revision, None, None)
                 return
             revision, record = row.previous, None
+        forgotten = 0
         while True:
             while revision > boundary:
                 row = reader.journal_row(revision)
-                yield Step(revision, row, record)
+                yield Step(revision, row, record, forgotten=forgotten)
                 if row is None:
                     return
                 revision, record = row.previous, None
@@ -83,8 +86,7 @@ def steps(reader: Reader, asset_id: int, key: str, before: int | None = None) ->
             limit = reader.journal_row(boundary)
             if limit is not None:
                 break
-            # When it was given this store is forgotten; its older changes are still its own.
-            boundary = 0
+            boundary, forgotten = 0, boundary
         yield Step(boundary, limit, record, revision)
         before, store_id, boundary = boundary, limit.store_id, limit.previous
 
@@ -103,6 +105,8 @@ def entry_at(reader: Reader, asset_id: int, key: str, at: int) -> Iterator[msgsp
             known_from = revision
             yield None
             continue
+        if at < step.forgotten:
+            raise compacted(reader, at, step.forgotten)
         if step.record is not None:
             yield records.wire_entry(step.record)
             return

@@ -347,8 +347,8 @@ class Events(Request, frozen=True, tag="events"):
     """What was changed, from the revision ``since`` on, in order; without it, from now on.
 
     Of one asset, which may be inactive, or of all; of keys that begin with prefix, and always what
-    happened to the asset or to its whole store. Where there is nothing, it waits up to ``wait_ms`` for something.
-    Answer: EventPage, whose ``next`` is the ``since`` of the next page: nothing lies between.
+    happened to the asset or to its whole store. Where there is nothing, it waits up to ``wait_ms``
+    for something. Answer: EventPage, whose ``next`` is the ``since`` of the next page: nothing lies between.
     """
 
     asset: AssetRef | None
