@@ -99,21 +99,22 @@ class RequestMemory:
         """Learn from the journal what was carried out before this process began."""
         self._is_loaded = True
         older: list[tuple[bytes, int]] = []
-        # What the journal has forgotten is not known, however little of it is left.
-        since_us = 2**63 if counters.compacted else 0
+        # Known is all since the earliest of the rows that are there without a gap. What was kept
+        # from before a gap may be much older than what was forgotten after it.
+        since_us = 2**63
         for seen, (key, stored) in enumerate(overlay.rows_backwards(JOURNAL)):
             revision = int.from_bytes(key, "big")
+            if seen >= self._limit or revision <= counters.compacted:
+                break
             try:
                 row = decode_row(JOURNAL, key, stored, JournalRow)
             except Damaged:
-                continue
-            if seen >= self._limit or revision <= counters.compacted:
-                since_us = row.updated_at
                 break
-            if counters.compacted:
-                since_us = row.updated_at
+            since_us = row.updated_at
             if row.request is not None:
                 older.append((row.request[0], revision))
+        else:
+            since_us = since_us if counters.compacted else 0
         self._loaded_since_us = since_us
         self._known = dict(reversed(older)) | self._known
 
