@@ -65,6 +65,7 @@ def offered(cli: Cli, words: str) -> list[str]:
 
 def test_verbs_and_options_are_offered(cli: Cli) -> None:
     assert offered(cli, "assetstore s") == ["set", "status", "sweep"]
+    assert offered(cli, "assetstore merge orders a {} --how ") == ["replace", "max"]
     assert offered(cli, "assetstore trash ") == ["list", "restore", "purge"]
     assert "--long" in offered(cli, "assetstore ls --l")
 
@@ -81,6 +82,8 @@ def test_names_of_active_assets_are_offered(cli: Cli) -> None:
         "sales",
     ]
     assert offered(cli, "assetstore assets c") == ["customers"]
+    assert offered(cli, "assetstore log o") == ["orders"]
+    assert offered(cli, "assetstore history c") == ["customers"]
 
 
 def test_keys_of_the_asset_are_offered(cli: Cli) -> None:
@@ -90,6 +93,12 @@ def test_keys_of_the_asset_are_offered(cli: Cli) -> None:
     assert offered(cli, "assetstore set orders watermark ") == []
     assert offered(cli, "assetstore get orders --json wat") == ["water level", "watermark"]
     assert offered(cli, "assetstore ls orders --after p") == ["part:2026", "part:2027"]
+    assert offered(cli, "assetstore advance orders wat") == ["water level", "watermark"]
+    assert offered(cli, "assetstore merge orders watermark ") == []
+    assert offered(cli, "assetstore wait orders --at-least 5 watermark ") == []
+    assert offered(cli, "assetstore rewind orders --to 2h part:") == ["part:2026", "part:2027"]
+    assert offered(cli, "assetstore log orders --key wat") == ["water level", "watermark"]
+    assert offered(cli, "assetstore log orders ") == []
 
 
 def test_uris_are_offered_and_stand_for_the_asset(cli: Cli) -> None:

@@ -84,7 +84,7 @@ def test_in_a_pipe_there_is_no_colour_and_times_are_absolute(cli: Cli, client: C
 def test_a_table_fits_the_width_of_the_terminal(cli: Cli, client: Client, columns: int) -> None:
     client.store("orders")["k" * 100] = "v" * 1000
 
-    for command in (["ls", "-l", "orders"], ["assets"], ["trash", "list"]):
+    for command in (["ls", "-l", "orders"], ["assets"], ["trash", "list"], ["log", "orders"]):
         with cli.terminal(*command, columns=columns) as terminal:
             shown = terminal.end()
 
@@ -92,6 +92,7 @@ def test_a_table_fits_the_width_of_the_terminal(cli: Cli, client: Client, column
 
 
 def test_a_hostile_key_reaches_no_terminal(cli: Cli, client: Client) -> None:
+    before = client.status()["revision"]
     client.store("orders")["\x1b]0;owned\x07\x9b"] = "\x1b[2J\u202e\x9b"
 
     for command in (
@@ -101,6 +102,11 @@ def test_a_hostile_key_reaches_no_terminal(cli: Cli, client: Client) -> None:
         ["get", "orders", "\x1b]0;owned\x07\x9b"],
         ["get", "--raw", "orders", "\x1b]0;owned\x07\x9b"],
         ["get", "--entry", "orders", "\x1b]0;owned\x07\x9b"],
+        ["set", "--create", "orders", "\x1b]0;owned\x07\x9b", "1"],
+        ["advance", "orders", "\x1b]0;owned\x07\x9b", '"\\u001b"'],
+        ["history", "orders", "\x1b]0;owned\x07\x9b"],
+        ["log", "orders"],
+        ["rewind", "orders", "--to", str(before), "--dry-run"],
         ["get", "orders", "\x1b]0;nope\x07"],
         ["get", "\x1b]0;nope\x07", "a"],
     ):
@@ -158,7 +164,7 @@ def test_anything_but_yes_changes_nothing(cli: Cli, client: Client, answer: str)
 
 def test_every_verb_that_takes_away_asks_first(cli: Cli, daemon: Daemon, client: Client) -> None:
     daemon.activate("a", "b", "c", "d")
-    client.store("a")["a"] = 1
+    revision = client.store("a").set("a", 1)
     client.store("a").clear()
     client.store("a")["a"] = 2
     client.store("b")["b"] = 3
@@ -167,6 +173,7 @@ def test_every_verb_that_takes_away_asks_first(cli: Cli, daemon: Daemon, client:
 
     for command, what in (
         (["clear", "a"], "1 entry of 'a'"),
+        (["rewind", "a", "--to", str(revision)], "a    2    ->  1"),
         (["trash", "restore", str(trashed.id)], "What it holds now (1 entry) goes to the trash"),
         (["trash", "purge", str(trashed.id)], "To be dropped now, for good:"),
         (["trash", "purge", "--all"], "To be dropped now, for good:"),
@@ -307,7 +314,7 @@ def test_a_change_that_was_sent_and_not_answered_may_have_happened() -> None:
         talk.close()
 
     with Peer(hang_up) as peer:
-        lost = Cli(peer.path)("delete", "orders", "a")
+        lost = Cli(peer.path)("--timeout", "0.5", "delete", "orders", "a")
 
     assert (lost.code, lost.out) == (4, "")
     assert "it may have happened or not" in lost.err
