@@ -333,7 +333,8 @@ class Reader(Snapshots):
         """Of the next keys of a store, in stored order, those that were changed after a revision;
         and where to go on looking, or None at the end. At most limit are looked at."""
         found: list[str] = []
-        with self._txn_now().cursor(db=self._store(store_id)) as cursor:
+        store = self._store(store_id)  # which may begin another snapshot
+        with self._txn_now().cursor(db=store) as cursor:
             more = cursor.set_range(after)
             for _ in range(limit):
                 if not more:
