@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from assetstore.errors import Conflict, InvalidRequest
+from assetstore.errors import Conflict, Damaged, InvalidRequest
 from assetstore.limits import check_computed_size, check_value_size
 from assetstore.ordering import check_ordered, is_greater
 from assetstore.values import check_json, decode_value, encode_value
@@ -19,9 +19,12 @@ from assetstored.overlay import Overlay
 from assetstored.records import Head
 from assetstored.tables import (
     DELETED,
+    JOURNAL,
     CatalogRow,
     DeletedRow,
+    JournalRow,
     deleted_key,
+    id_key,
     read_row,
     seal_row,
 )
@@ -146,13 +149,26 @@ class EntryWriter:
                 return Standing(stored_key, record, records.head_of(record))
             if or_damaged:
                 raise records.damaged_entry(row.name, key)
-            return Standing(stored_key, record, _NEVER)
+            return Standing(stored_key, record, self._head_of_damaged(row.store_id, key, record))
         if not row.store_id:
             return Standing(stored_key, None, _NEVER)
         where = deleted_key(row.store_id, stored_key)
         deleted = read_row(self._overlay, DELETED, where, DeletedRow)
         head = _NEVER if deleted is None else Head(deleted.revision, deleted.sequence)
         return Standing(stored_key, None, head)
+
+    def _head_of_damaged(self, store_id: int, key: str, record: bytes) -> Head:
+        """Where the key stood, if what is left of the record and the journal agree on it."""
+        if len(record) < records.LEAST_BYTES:
+            return _NEVER
+        revision = records.head_of(record).revision
+        try:
+            change = read_row(self._overlay, JOURNAL, id_key(revision), JournalRow)
+        except Damaged:
+            return _NEVER
+        if change is None or (change.store_id, change.key) != (store_id, key):
+            return _NEVER
+        return Head(revision, change.sequence)
 
     def _write(
         self,
