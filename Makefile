@@ -72,7 +72,7 @@ _units-m-z: $(STAMP)
 test-crash: $(STAMP) ## only the tests that kill the daemon under load
 	@$(BIN)/pytest -q -rfEs -m crash
 
-test-crash-full: $(STAMP) ## the same with 1,000 changes of each kind from 16 processes (10 minutes)
+test-crash-full: $(STAMP) ## the same with 1,000 changes of each kind from 16 processes (5 minutes)
 	@ASSETSTORE_FULL=1 $(BIN)/pytest -q -rfEs -m crash
 
 test-system: $(STAMP) ## install into a booted systemd and watch it work; needs root
