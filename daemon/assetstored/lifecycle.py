@@ -22,6 +22,7 @@ from assetstored.tables import (
     AcceptedManifest,
     CatalogRow,
     Counters,
+    DeletedRow,
     Reason,
     TrashRow,
     id_key,
@@ -220,7 +221,11 @@ class Lifecycle:
         trash = self._trash(trash_id)
         if trash is None or not trash.dropping:
             return False
-        if not self._overlay.remove_some(DELETED, id_key(trash.store_id), budget_s=budget_s):
+        # From here on it is not whole: nobody may look for the past in it.
+        mark = id_key(trash.store_id)
+        row = DeletedRow(self._counters.revision, 0)
+        self._overlay.put(DELETED, mark, seal_row(DELETED, mark, row))
+        if not self._overlay.remove_some(DELETED, mark, budget_s=budget_s):
             return True
         gone = self._overlay.drop_some(
             trash.store_id, budget_s=budget_s, small_bytes=_DROP_AT_ONCE_BYTES
@@ -229,6 +234,7 @@ class Lifecycle:
             # In a commit of its own: LMDB takes the pages that one commit frees in the next but
             # one, and on a full disk there may be none in between.
             self._delete_trash(trash_id)
+            self._overlay.remove(DELETED, mark)
         return not gone
 
     # --- rows

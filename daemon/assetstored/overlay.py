@@ -150,10 +150,10 @@ class Overlay:
         return False
 
     def remove_some(self, table: bytes, beginning: bytes, *, budget_s: float) -> bool:
-        """Remove rows whose keys begin so, for budget_s; True if none is left."""
+        """Remove rows whose keys begin so and go on, for budget_s; True if none is left."""
         deadline = time.monotonic() + budget_s
         with self._txn.cursor(db=self._tables[table]) as cursor:
-            left = cursor.set_range(beginning)
+            left = cursor.set_range(beginning + b"\0")
             while left and cursor.key().startswith(beginning):
                 if time.monotonic() > deadline:
                     return False

@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Iterator
 
 from assetstored import engine
-from assetstored.tables import Snapshot, Tables, store_name
+from assetstored.tables import DELETED, Snapshot, Tables, id_key, store_name
 
 
 class Snapshots:
@@ -54,7 +54,9 @@ class Snapshots:
         return Snapshot(self._txn_now(), self._tables)
 
     def has_store(self, store_id: int) -> bool:
-        """Whether a store is there, be it in use or in the trash."""
+        """Whether a store is there as a whole, be it in use or in the trash."""
+        if self.snapshot().get(DELETED, id_key(store_id)) is not None:
+            return False
         try:
             self._store(store_id)
         except engine.NotFoundError:

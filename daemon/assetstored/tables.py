@@ -5,7 +5,8 @@
     names     kind and digest of a name, a uri, or both -> asset id (8 bytes)
     trash     trash id (8 bytes) -> TrashRow
     journal   revision (8 bytes) -> JournalRow
-    deleted   store id (8 bytes) and digest of a key -> DeletedRow
+    deleted   store id (8 bytes) and digest of a key -> DeletedRow; without the digest where the
+              store itself is being dropped
 
 Ids count up and are never reused, so a name that is read late finds nothing, never another's data.
 
@@ -123,7 +124,7 @@ class JournalRow(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class DeletedRow(Row, frozen=True):
-    """Where a key stands that was deleted."""
+    """Where a key stands that was deleted; ``sequence`` is 0 for a store."""
 
     revision: int
     sequence: int

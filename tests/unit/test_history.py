@@ -252,6 +252,29 @@ def test_what_stood_in_a_store_that_was_dropped_is_not_known(store: Store) -> No
         at(store, first)
 
 
+def test_what_stood_in_a_store_that_is_half_dropped_is_not_known(store: Store) -> None:
+    first = store.put("a", "k", b"1")
+    store.put("a", "gone", b"1")
+    store.remove("a", "gone")
+    for number in range(20):
+        store.put("a", f"large{number}", b'"%s"' % (b"x" * 1_000_000))
+    store.clear("a")
+    ((trash_id, *_),) = store.trash()
+    store.do(jobs.Condemn([trash_id]))
+    assert at(store, first) == b"1"
+
+    slices = 0
+    while store.do(jobs.DropSlice(trash_id)):
+        slices += 1
+        for key in ("k", "gone", "never"):
+            with pytest.raises(Compacted):
+                at(store, first, key)
+        with pytest.raises(Compacted):
+            changed_since(store, first)
+
+    assert slices > 1
+
+
 def test_what_stood_before_the_journal_begins_is_not_known(store: Store) -> None:
     revisions = [store.put("a", "k", b"%d" % number) for number in range(15)]
     store.put("a", "other", b"1")
