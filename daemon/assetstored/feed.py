@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from assetstore.errors import Busy, InvalidRequest
+from assetstore.errors import Busy, Damaged, InvalidRequest
 from assetstore.limits import MAX_PAGE_ITEMS, MAX_WAIT_MS, PAGE_BYTES
 from assetstored import history
 from assetstored.reader import Reader
@@ -182,12 +182,8 @@ class Feed:
 
     def finish(self, waiting: Waiting) -> None:
         """Answer a request that waits, with what there is."""
-        first = waiting.first
         self.forget(waiting)
-        page = Page([], self._reader.counters().revision + 1)
-        if first is not None:
-            page = self.following(waiting.wanted, first, waiting.limit)
-        waiting.answer(page)
+        waiting.answer(self._page_of(waiting))
 
     def forget(self, waiting: Waiting) -> None:
         """A request does not wait any more."""
@@ -201,6 +197,22 @@ class Feed:
                 del self._waiting[waiting.wanted.asset_id]
             self.count -= 1
 
+    def _page_of(self, waiting: Waiting) -> Page:
+        """What there is for a request that waits.
+
+        Where that cannot be read, or was forgotten meanwhile, an empty page that leads there: who
+        asks on from it hears why.
+        """
+        first, counters = waiting.first, self._reader.counters()
+        if first is None:
+            return Page([], counters.revision + 1)
+        if first <= counters.compacted:
+            return Page([], first)
+        try:
+            return self.following(waiting.wanted, first, waiting.limit)
+        except Damaged:
+            return Page([], first)
+
     def _schedule(self) -> None:
         if self._woken and not self._scheduled:
             self._scheduled = True
@@ -213,8 +225,7 @@ class Feed:
             waiting = self._woken.popleft()
             if waiting.timer is None:
                 continue  # it is answered, or gone
-            assert waiting.first is not None
-            page = self.following(waiting.wanted, waiting.first, waiting.limit)
+            page = self._page_of(waiting)
             if page.events or page.next != self._reader.counters().revision + 1:
                 self.forget(waiting)
                 waiting.answer(page)

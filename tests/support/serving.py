@@ -31,6 +31,8 @@ class Serving:
         self.data_dir = data_dir
         self.writer_pid = writer_pid
         self.commits: list[bool] = []
+        #: What else is told of a commit, after the reader.
+        self.listeners: list[Callable[[jobs.Committed], None]] = []
         self.lost: list[str] = []
         self.is_lost = asyncio.Event()
         self.queue = CommitQueue(max_bytes=max_bytes, on_commit=self._committed, on_lost=self._lost)
@@ -57,6 +59,8 @@ class Serving:
         self.commits.append(committed.catalog_changed)
         if self._reader is not None:
             self._reader.refresh(catalog_changed=committed.catalog_changed)
+        for listener in self.listeners:
+            listener(committed)
 
 
 def serve(
