@@ -45,21 +45,14 @@ def get(
     If the key is absent nothing is printed and the exit code is 3. An asset that is unknown
     or inactive is refused (1), whatever the default.
 
-    --json: {"key", "value", "revision", "updated_at", "updated_by"}; with --at the last three are
-    null.
+    --json: {"key", "value", "revision", "updated_at", "updated_by"}.
     """
-    if entry and at is not None:
-        raise click.UsageError("--entry tells of what is there now; 'history' tells of the past.")
     key = words[0]
     fallback = None if default is None else option_value(default, "--default")
     found = None
     with session.client() as client:
-        store = client.store(asset.ref)
-        if at is None:
-            found = store.entry(key)
-            value = None if found is None else found.value
-        else:
-            value = store.get(key, at=at)
+        found = client.store(asset.ref).entry(key, at=at)
+    value = None if found is None else found.value
     if value is None and default is None:
         then = "" if at is None else f" at {moment_text(at)}"
         raise KeyAbsent(f"{asset} has no key {key!r}{then}")

@@ -216,18 +216,18 @@ def _keys_of(reader: Reader, store_id: int, after: int, known_from: int) -> Iter
         return
     position: bytes | None = b""
     while position is not None:
-        _check_store(reader, store_id, after, known_from)
+        _check_store(reader, store_id, known_from)
         changed, position = reader.keys_changed_after(store_id, after, position, _KEYS_PER_STEP)
         yield changed
     position = b""
     while position is not None:
-        _check_store(reader, store_id, after, known_from)
+        _check_store(reader, store_id, known_from)
         revisions, position = reader.deleted_after(store_id, after, position, _KEYS_PER_STEP)
         rows = [reader.journal_row(revision) for revision in revisions]
         yield [row.key for row in rows if row is not None and row.key is not None]
 
 
-def _check_store(reader: Reader, store_id: int, wanted: int, known_from: int) -> None:
+def _check_store(reader: Reader, store_id: int, known_from: int) -> None:
     """Raise Compacted if the store is gone, or was begun to be dropped: before each step."""
     if not reader.has_store(store_id):
-        raise compacted(reader, wanted, known_from)
+        raise compacted(reader, known_from - 1, known_from)

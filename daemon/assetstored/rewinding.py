@@ -131,7 +131,11 @@ class Rewinder:
         names = {key} if key is not None else await self._changed_keys(asset.asset_id, at)
         differences: list[DifferenceRaw] = []
         size = 0
-        for name in sorted(names):
+        turn_ends = time.monotonic() + _TURN_S
+        for name in names:
+            if time.monotonic() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time.monotonic() + _TURN_S
             then = await self.entry_at(asset.asset_id, name, at)
             row = self._reader.row_of(asset.asset_id)
             record = self._reader.record(row.store_id, row.name, name) if row.store_id else None
@@ -148,7 +152,7 @@ class Rewinder:
                     f"revision {at:,}, which is the limit of one rewind; rewind key by key, or "
                     "see whether `assetstore trash list` still has the whole store"
                 )
-        return differences
+        return sorted(differences, key=lambda each: each.key)
 
     async def _changed_keys(self, asset_id: int, at: int) -> set[str]:
         names: set[str] = set()

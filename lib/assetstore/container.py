@@ -141,10 +141,10 @@ class AssetStore:
         self._settle()
         return self._only("clear").clear()
 
-    def entry(self, key: str) -> Entry | None:
+    def entry(self, key: str, *, at: int | datetime | None = None) -> Entry | None:
         """As ``entry`` of the one store; ValueError unless there is exactly one asset."""
         self._settle()
-        return self._only("entry").entry(key)
+        return self._only("entry").entry(key, at=at)
 
     def keys(
         self, prefix: str = "", after: str | None = None, limit: int | None = None

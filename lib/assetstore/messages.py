@@ -348,7 +348,8 @@ class Events(Request, frozen=True, tag="events"):
 
     Of one asset, which may be inactive, or of all; of keys that begin with prefix, and always what
     happened to the asset or to its whole store. Where there is nothing, it waits up to ``wait_ms``
-    for something. Answer: EventPage, whose ``next`` is the ``since`` of the next page: nothing lies between.
+    for something. Answer: EventPage, whose ``next`` is the ``since`` of the next page: nothing lies
+    between.
     """
 
     asset: AssetRef | None

@@ -92,11 +92,7 @@ class Store(StoreMapping, StoreJournal):
         With ``at``, the value as it stood after the change of that revision, or at that time, an
         aware datetime. Compacted if the journal does not reach so far.
         """
-        answer: Found | Absent
-        if at is None:
-            answer = self._call(Get, self._ref, check_key(key))
-        else:
-            answer = self._call(GetAt, self._ref, check_key(key), *check_moment(at, "at"))
+        answer = self._look_up(key, at)
         if type(answer) is Found:
             return decode_value(answer.entry.value)
         return default
@@ -243,9 +239,12 @@ class Store(StoreMapping, StoreJournal):
         count: int = self._do(ClearStore(self._ref))
         return count
 
-    def entry(self, key: str) -> Entry | None:
-        """The value of key with its revision, and when and by whom it was written; or None."""
-        answer: Found | Absent = self._call(Get, self._ref, check_key(key))
+    def entry(self, key: str, *, at: int | datetime | None = None) -> Entry | None:
+        """The value of key with its revision, and when and by whom it was written; or None.
+
+        With ``at`` as it stood then, as for ``get``.
+        """
+        answer = self._look_up(key, at)
         if type(answer) is Found:
             return entry_of(key, answer.entry)
         return None
@@ -288,6 +287,14 @@ class Store(StoreMapping, StoreJournal):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {describe(self._ref)}>"
+
+    def _look_up(self, key: str, at: int | datetime | None) -> Found | Absent:
+        answer: Found | Absent
+        if at is None:
+            answer = self._call(Get, self._ref, check_key(key))
+        else:
+            answer = self._call(GetAt, self._ref, check_key(key), *check_moment(at, "at"))
+        return answer
 
     def _has(self, key: str) -> bool:
         # Of all keys that begin with key, key itself comes first; so its value need not travel.

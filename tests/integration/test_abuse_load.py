@@ -46,9 +46,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def fill(wire: Wire, keys: list[str]) -> None:
     for start in range(0, len(keys), 500):
         part = keys[start : start + 500]
-        wire.send_messages(
-            *[set_key(id, ORDERS, key, b'"v"') for id, key in enumerate(part, 1)]
-        )
+        wire.send_messages(*[set_key(id, ORDERS, key, b'"v"') for id, key in enumerate(part, 1)])
         assert {type(wire.answer()) for _ in part} == {m.Changed}
 
 

@@ -102,11 +102,20 @@ def test_a_moment_that_cannot_be_is_refused(cli: Cli, when: str, code: int, why:
         assert "\x1b" not in refused.err
 
 
-def test_entry_is_about_what_is_there_now(cli: Cli) -> None:
-    refused = cli("get", "orders", "a", "--at", "1h", "--entry")
+def test_the_entry_of_then_has_its_revision_and_writer(cli: Cli, client: Client) -> None:
+    orders = client.store("orders")
+    first = orders.set("entry of then", 1)
+    orders.set("entry of then", 2)
 
-    assert refused.code == 2
-    assert "'history'" in refused.err
+    shown = cli("get", "orders", "entry of then", "--at", str(first), "--entry")
+    (record,) = cli("get", "orders", "entry of then", "--at", str(first), "--json").records
+
+    assert str(first) in shown.out
+    assert (record["value"], record["revision"], record["updated_by"]["kind"]) == (
+        1,
+        first,
+        "worker",
+    )
 
 
 # --- history

@@ -150,7 +150,9 @@ def test_a_large_and_then_a_small_value_of_one_key_in_one_commit_verify_clean(
             wait_until_queued(daemon, 1)
             wire.send_messages(
                 set_(2, key, large),
-                change(3, m.ClearStore(CUSTOMERS)) if between == "a clear" else set_(3, "k" * 511 + "l"),
+                change(3, m.ClearStore(CUSTOMERS))
+                if between == "a clear"
+                else set_(3, "k" * 511 + "l"),
                 set_(4, key, small),
             )
             wait_until_queued(daemon, 4)

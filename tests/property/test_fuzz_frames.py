@@ -105,26 +105,59 @@ def payload(rng: random.Random) -> bytes:
 def request(rng: random.Random, id: int) -> m.AnyRequest:
     """A request whose every field is of its type, and no more than that can be said of it."""
     kind = rng.choice(REQUESTS)
-    pools: dict[str, Callable[[], Any]] = {
-        "timeout_ms": lambda: rng.choice([None, 0, 1, 5_000, 2**63 - 1]),
-        "asset": lambda: reference(rng),
-        "source": lambda: reference(rng),
-        "target": lambda: reference(rng),
-        "assets": lambda: [reference(rng) for _ in range(rng.choice([0, 1, 5, 100, 101]))],
-        "key": lambda: text(rng),
-        "prefix": lambda: text(rng),
-        "digest": lambda: text(rng),
-        "value": lambda: rng.choice([b"1", b"null", b"[", b'"\xff"', b"{}" * 2, b"7" * 3_000]),
-        "limit": lambda: rng.choice([1, 2, 1_000, 1_001, 2**31 - 1]),
-        "trash_id": lambda: position(rng),
-        "trash_ids": lambda: [position(rng) for _ in range(rng.randrange(4))],
-        "dry_run": lambda: rng.random() < 0.5,
-        "replace": lambda: rng.random() < 0.5,
+    pools = pools_of(rng)
+    pools["operations"] = lambda: [operation(rng) for _ in range(rng.choice([0, 1, 1, 3, 9]))]
+    if kind in (m.Events, m.Log):
+        pools["asset"] = lambda: rng.choice([None, reference(rng)])
+    if "asset" not in kind.__struct_fields__:
         # A key, or none, where keys are listed; a position elsewhere.
-        "after": lambda: rng.choice([None, text(rng)]) if hasattr(kind, "asset") else position(rng),
-    }
+        pools["after"] = lambda: position(rng)
     made: m.AnyRequest = kind(id, *(pools[name]() for name in kind.__struct_fields__[1:]))
     return made
+
+
+def operation(rng: random.Random) -> m.AnyOperation:
+    """As request, of the operations of a change."""
+    kind = rng.choice(m.AnyOperation.__args__)
+    pools = pools_of(rng)
+    made: m.AnyOperation = kind(*(pools[name]() for name in kind.__struct_fields__))
+    return made
+
+
+def pools_of(rng: random.Random) -> dict[str, Callable[[], Any]]:
+    """What to take the fields of requests and operations from, by their names."""
+    references = ("asset", "source", "target")
+    texts = ("key", "prefix", "digest")
+    positions = ("trash_id", "if_revision", "age_ms")
+    positions_or_none = ("revision", "time", "before", "since", "since_time", "expected")
+    booleans = ("dry_run", "replace")
+    values = ("value", "patch", "by", "default")
+    return {
+        **dict.fromkeys(references, lambda: reference(rng)),
+        **dict.fromkeys(texts, lambda: text(rng)),
+        **dict.fromkeys(positions, lambda: position(rng)),
+        **dict.fromkeys(positions_or_none, lambda: rng.choice([None, None, position(rng)])),
+        **dict.fromkeys(booleans, lambda: rng.random() < 0.5),
+        **dict.fromkeys(values, lambda: json_text(rng)),
+        "timeout_ms": lambda: rng.choice([None, 0, 1, 5_000, 2**63 - 1]),
+        "request": lambda: bytes([rng.randrange(20)]) * 16,
+        "assets": lambda: [reference(rng) for _ in range(rng.choice([0, 1, 5, 100, 101]))],
+        "keys": lambda: [(reference(rng), text(rng)) for _ in range(rng.choice([0, 1, 9, 1_001]))],
+        "limit": lambda: rng.choice([1, 2, 1_000, 1_001, 2**31 - 1]),
+        "trash_ids": lambda: [position(rng) for _ in range(rng.choice([0, 1, 3, 201]))],
+        "after": lambda: rng.choice([None, text(rng)]),
+        "wait_ms": lambda: rng.choice([0, 0, 1, 50]),
+        "order": lambda: rng.choice(["value", "time"]),
+        "how": lambda: rng.choice(["replace", "max"]),
+        "remove": lambda: [[text(rng)] * rng.randrange(3) for _ in range(rng.randrange(3))],
+    }
+
+
+def json_text(rng: random.Random) -> bytes:
+    """JSON, or something near to it."""
+    numbers = [b"1", b"-0.0", b"1e308", b"7" * 3_000]
+    others = [b'"2026-01-31T00:00:00Z"', b'["a",1]', b'{"a":{"b":1}}', b"true"]
+    return rng.choice([*numbers, *others, b"null", b"[", b'"\xff"', b"{}" * 2])
 
 
 def reference(rng: random.Random) -> m.AssetRef:

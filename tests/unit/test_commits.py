@@ -112,7 +112,9 @@ def test_a_refused_job_is_a_result_and_its_neighbours_are_done(tmp_path: Path) -
     async def scenario(serving: Serving) -> None:
         await serving.queue.do(activate("a"))
         results = await asyncio.gather(
-            submit(serving, put("a")), submit(serving, change(jobs.RestoreStore(9))), submit(serving, put("b"))
+            submit(serving, put("a")),
+            submit(serving, change(jobs.RestoreStore(9))),
+            submit(serving, put("b")),
         )
 
         assert [result.code for result in results] == [None, "invalid_request", None]

@@ -1,4 +1,4 @@
-"""What a transaction is going to write: seen before it is written, and taken back without a trace."""
+"""What a transaction is going to write: seen before it is written, and taken back wholly."""
 
 from __future__ import annotations
 

@@ -29,11 +29,14 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 _rows = msgspec.msgpack.Decoder(Row)
 
 
+FIRST = Head(1, 1)
+
+
 def record_of(
     key: str = SHORT_KEY,
     value: bytes = b'"2026-01-31"',
     store_id: int = 7,
-    head: Head = Head(1, 1),
+    head: Head = FIRST,
 ) -> bytes:
     """A record as the writer makes it."""
     return records.encode_entry(

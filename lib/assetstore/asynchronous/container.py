@@ -140,10 +140,10 @@ class AsyncAssetStore:
         await self._settle()
         return await self._only("clear").clear()
 
-    async def entry(self, key: str) -> Entry | None:
+    async def entry(self, key: str, *, at: int | datetime | None = None) -> Entry | None:
         """As ``entry`` of the one store; ValueError unless there is exactly one asset."""
         await self._settle()
-        return await self._only("entry").entry(key)
+        return await self._only("entry").entry(key, at=at)
 
     def keys(
         self, prefix: str = "", after: str | None = None, limit: int | None = None

@@ -94,11 +94,7 @@ class AsyncStore(StoreJournal):  # async only
         With ``at``, the value as it stood after the change of that revision, or at that time, an
         aware datetime. Compacted if the journal does not reach so far.
         """
-        answer: Found | Absent
-        if at is None:
-            answer = await self._call(Get, self._ref, check_key(key))
-        else:
-            answer = await self._call(GetAt, self._ref, check_key(key), *check_moment(at, "at"))
+        answer = await self._look_up(key, at)
         if type(answer) is Found:
             return decode_value(answer.entry.value)
         return default
@@ -252,9 +248,12 @@ class AsyncStore(StoreJournal):  # async only
         count: int = await self._do(ClearStore(self._ref))
         return count
 
-    async def entry(self, key: str) -> Entry | None:
-        """The value of key with its revision, and when and by whom it was written; or None."""
-        answer: Found | Absent = await self._call(Get, self._ref, check_key(key))
+    async def entry(self, key: str, *, at: int | datetime | None = None) -> Entry | None:
+        """The value of key with its revision, and when and by whom it was written; or None.
+
+        With ``at`` as it stood then, as for ``get``.
+        """
+        answer = await self._look_up(key, at)
         if type(answer) is Found:
             return entry_of(key, answer.entry)
         return None
@@ -300,6 +299,14 @@ class AsyncStore(StoreJournal):  # async only
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {describe(self._ref)}>"
+
+    async def _look_up(self, key: str, at: int | datetime | None) -> Found | Absent:
+        answer: Found | Absent
+        if at is None:
+            answer = await self._call(Get, self._ref, check_key(key))
+        else:
+            answer = await self._call(GetAt, self._ref, check_key(key), *check_moment(at, "at"))
+        return answer
 
     async def _has(self, key: str) -> bool:
         # Of all keys that begin with key, key itself comes first; so its value need not travel.
