@@ -120,6 +120,8 @@ def operation(rng: random.Random) -> m.AnyOperation:
     """As request, of the operations of a change."""
     kind = rng.choice(m.AnyOperation.__args__)
     pools = pools_of(rng)
+    if kind is not m.CheckKey:
+        pools["if_revision"] = lambda: rng.choice([None, None, None, position(rng)])
     made: m.AnyOperation = kind(*(pools[name]() for name in kind.__struct_fields__))
     return made
 
