@@ -140,6 +140,8 @@ def test_what_was_acknowledged_survives_any_kill_and_no_request_is_half_there(
                 entries = client.store(asset).entries()
                 assert {e.key: (e.value, e.revision) for e in entries} == contents
         ledger = fleet.ledger
+    # Whatever was sent and not answered was sent again, and answered then.
+    assert ledger.unknown == []
     if grace == "7d":
         trash = [store.contents for store in found.trash if store.reason == "cleared"]
         for asset, state in ledger.cleared:
