@@ -83,3 +83,16 @@ def test_what_many_advance_in_no_order_only_goes_up_and_ends_at_the_greatest(
             # Enough that an order can be seen, and not all of them.
             assert 5 < len(applied_to) < PROCESSES * VALUES
     assert "Traceback" not in daemon.log_text()
+
+
+def test_an_advance_that_went_back_would_be_noticed() -> None:
+    first = Answer(asked=5, applied=True, holds=5, revision=10)
+    check_observer([first, Answer(asked=4, applied=False, holds=5, revision=10)])
+    for second in (
+        Answer(asked=4, applied=True, holds=4, revision=11),
+        Answer(asked=6, applied=False, holds=5, revision=10),
+        Answer(asked=3, applied=False, holds=4, revision=11),
+        Answer(asked=6, applied=True, holds=6, revision=9),
+    ):
+        with pytest.raises(AssertionError):
+            check_observer([first, second])

@@ -137,3 +137,19 @@ def anonymous_bytes(daemon: Daemon) -> int:
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("RssAnon"))
     return int(line.split()[1]) * 1024
+
+
+@pytest.mark.parametrize("broken", ["missed", "repeated", "out of order", "of another asset"])
+def test_a_watcher_that_saw_something_else_would_be_noticed(broken: str) -> None:
+    log = [[number, "set", ASSET, f"{PREFIX}{number}", "1", None] for number in range(1, 6)]
+    check_seen(dict.fromkeys(WATCHES, log), log)
+    seen = {
+        "missed": log[:2] + log[3:],
+        "repeated": log[:3] + log[2:],
+        "out of order": [log[0], log[2], log[1], *log[3:]],
+        "of another asset": [*log, [6, "set", "shared-1", f"{PREFIX}6", "1", None]],
+    }[broken]
+
+    for watch in WATCHES:
+        with pytest.raises(AssertionError):
+            check_seen({**dict.fromkeys(WATCHES, log), watch: seen}, log)
