@@ -96,6 +96,9 @@ def entry_at(reader: Reader, asset_id: int, key: str, at: int) -> Iterator[msgsp
 
     Yields None any number of times, to be asked on; the last item is the answer. Raises Compacted.
     """
+    if at == 0:
+        yield None  # before the first change of all
+        return
     known_from = reader.counters().revision + 1
     for step in steps(reader, asset_id, key):
         row, revision = step.row, step.revision
@@ -153,7 +156,10 @@ def keys_changed(reader: Reader, asset_id: int, after: int) -> Iterator[list[str
 
 
 def revision_at(reader: Reader, time_us: int) -> int:
-    """The last revision whose change was made at this time or before."""
+    """The last revision whose change was made at this time or before, 0 for before all changes.
+
+    Raises Compacted.
+    """
     low, high = 0, reader.counters().revision
     while low < high:
         middle = (low + high + 1) // 2
@@ -162,6 +168,8 @@ def revision_at(reader: Reader, time_us: int) -> int:
             high = middle - 1
         else:
             low = found[0]
+    if not low and reader.counters().compacted:
+        raise compacted(reader, 0)
     return low
 
 
