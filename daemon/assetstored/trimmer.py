@@ -19,9 +19,9 @@ _log = logging.getLogger("assetstored.trimmer")
 #: How often the bounds are looked at, which costs nothing; also when a refused pass is tried again.
 _INTERVAL_S = 10.0
 
-#: A pass that could not free what it should is repeated when this part of the bound was added:
-#: what it had to keep, it would meet again.
-_PATIENCE = 0.02
+#: This part of the bound is freed beyond what is too much, so that a pass is worth its while: it
+#: meets again all that it has to keep.
+_BEYOND = 0.02
 
 
 class Trimmer:
@@ -41,7 +41,8 @@ class Trimmer:
         self._max_age_us = max_age_us
         self._max_bytes = max_bytes
         self._interval_s = interval_s
-        # How large the journal may grow before it is worth another look.
+        # How large the journal may grow before it is worth another look: what the last pass had to
+        # keep, it would meet again.
         self._bearable = max_bytes
         self._oldest_due_us = 0
 
@@ -58,9 +59,11 @@ class Trimmer:
         """One pass, if it is due; returns about how many bytes were forgotten."""
         size = self._reader.journal_bytes()
         now = time.time_ns() // 1_000
-        excess = size - self._max_bytes if size > self._bearable else 0
-        if not excess and now < self._oldest_due_us:
+        if size <= self._bearable and now < self._oldest_due_us:
             return 0
+        excess = 0
+        if size > self._max_bytes:
+            excess = size - self._max_bytes + int(self._max_bytes * _BEYOND)
         total = 0
         after: int | None = 0
         older_than = now - self._max_age_us
@@ -68,11 +71,11 @@ class Trimmer:
             job = jobs.TrimSlice(after, older_than, max(0, excess - total))
             after, freed = await self._queue.do(job)
             total += freed
-        size = self._reader.journal_bytes()
-        step = int(self._max_bytes * _PATIENCE)
-        self._bearable = max(self._max_bytes, size + step)
+        # Not by the size: what was added meanwhile is no reason to bear more.
+        self._bearable = self._max_bytes + max(0, excess - total)
         # Rows come of age one after the other: once in a hundredth of the age is soon enough.
         self._oldest_due_us = now + max(self._max_age_us // 100, int(self._interval_s * 1e6))
         if total:
-            _log.info("forgot %d bytes of the journal, which now has %d", total, size)
+            now_bytes = self._reader.journal_bytes()
+            _log.info("forgot %d bytes of the journal, which now has %d", total, now_bytes)
         return total

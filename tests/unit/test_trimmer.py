@@ -20,13 +20,16 @@ DAY_US = 86_400 * 1_000_000
 PAGE = 4_096
 
 
+def manifest(number: int) -> jobs.FinishManifest:
+    """A job that adds a row which is about no key."""
+    return jobs.FinishManifest(f"{number:04}" + "x" * 300, "/m.json")
+
+
 def furnish(data_dir: Path, *, manifests: int = 0, sets: int = 0) -> None:
     """A journal of so many rows that may be forgotten, then of so many that are kept."""
     with Store(data_dir) as store:
         store.activate("a")
-        store.run(
-            *(jobs.FinishManifest(f"{number:04}" + "x" * 300, "/m.json") for number in range(manifests))
-        )
+        store.run(*(manifest(number) for number in range(manifests)))
         value = b'"%s"' % (b"x" * 1_000)
         keys = [f"k{number}" for number in range(sets)]
         if keys:
@@ -59,8 +62,7 @@ def rows(serving: Serving) -> int:
 
 async def more(serving: Serving, count: int) -> None:
     """So many more rows that may be forgotten."""
-    every = [jobs.FinishManifest(f"{number:04}" + "x" * 300, "/m.json") for number in range(count)]
-    await asyncio.gather(*(serving.queue.do(job) for job in every))
+    await asyncio.gather(*(serving.queue.do(manifest(number)) for number in range(count)))
 
 
 # --- what a pass does
@@ -199,6 +201,25 @@ def test_what_could_not_be_freed_is_not_looked_at_again_until_there_is_more(
         # More than a fiftieth of the bound: worth another look.
         await more(serving, bound // 50 // 300 + 20)
         assert await trimmer.trim() > 0
+
+    play(tmp_path, scenario)
+
+
+def test_what_had_to_be_kept_and_need_not_be_any_more_is_found_with_the_next_rows_of_age(
+    tmp_path: Path,
+) -> None:
+    furnish(tmp_path, sets=500)
+
+    async def scenario(serving: Serving) -> None:
+        bound = serving.reader.journal_bytes() // 2
+        trimmer = trimmer_of(serving, max_age_us=DAY_US, max_bytes=bound, interval_s=0.0)
+        await trimmer.trim()
+        await serving.queue.do(change(*(jobs.DeleteKey(1, f"k{n}", None) for n in range(20))))
+        assert await trimmer.trim() == 0
+
+        # As after a hundredth of the age.
+        trimmer._oldest_due_us = 0
+        assert await trimmer.trim() > 20 * 1_000
 
     play(tmp_path, scenario)
 
