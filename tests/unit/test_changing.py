@@ -76,8 +76,7 @@ def play(
     """Run the scenario in an event loop, with a writer."""
 
     async def run(serving: Serving) -> None:
-        names = [(name, name, None) for name in "ab"]
-        await serving.queue.do(jobs.ApplySlice(Slice([], names, [])))
+        await serving.queue.do(jobs.ApplySlice(Slice([], [("a", "a", None), ("b", "b", None)], [])))
         scene = Scene(serving)
         await scenario(scene)
         scene.changer._aside.shutdown()

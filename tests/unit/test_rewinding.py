@@ -69,8 +69,7 @@ def play(
     """Run the scenario in an event loop, with a writer."""
 
     async def run(serving: Serving) -> None:
-        names = [(name, name, None) for name in "ab"]
-        await serving.queue.do(jobs.ApplySlice(Slice([], names, [])))
+        await serving.queue.do(jobs.ApplySlice(Slice([], [("a", "a", None), ("b", "b", None)], [])))
         await scenario(Scene(serving))
 
     assert serve(data_dir, run, max_bytes=max_bytes) == 0
@@ -98,7 +97,10 @@ def again(request: m.Rewind) -> m.Rewind:
 def values(rewound: m.Rewound) -> dict[str, tuple[bytes | None, bytes | None]]:
     """For each key that differs, what stands there and what stood there."""
     return {
-        each.key: (each.now and each.now.value, each.then and each.then.value)
+        each.key: (
+            None if each.now is None else each.now.value,
+            None if each.then is None else each.then.value,
+        )
         for each in rewound.differences
     }
 
@@ -442,7 +444,9 @@ def test_who_is_always_overtaken_gives_up_and_has_changed_nothing(tmp_path: Path
         put_again(None)
         await next_turn()
 
-        with pytest.raises(Busy, match="was changed 20 times while the rewind looked at it; nothing"):
+        with pytest.raises(
+            Busy, match="was changed 20 times while the rewind looked at it; nothing"
+        ):
             await scene.rewind(to(first, "k"))
 
         scene.serving.listeners.clear()
