@@ -125,6 +125,9 @@ def test_a_wrong_type_is_refused_with_file_and_key(tmp_path: Path, text: str, me
         "sweep_interval = '49ms'",
         "sweep_interval = '25h'",
         "grace = '3661d'",
+        "journal_max_age = '3661d'",
+        "journal_max_bytes = 1048575",
+        "journal_max_bytes = 1099511627777",
     ],
 )
 def test_a_value_out_of_range_is_refused_with_the_range(tmp_path: Path, text: str) -> None:
@@ -146,6 +149,10 @@ def test_the_range_of_a_duration_is_in_seconds(tmp_path: Path) -> None:
         "grace = '3660d'",
         "sweep_interval = '50ms'",
         "sweep_interval = '24h'",
+        "journal_max_age = '0s'",
+        "journal_max_age = '3660d'",
+        "journal_max_bytes = 1048576",
+        "journal_max_bytes = 1099511627776",
         "max_deactivate_fraction = 0",
         "max_deactivate_fraction = 1.0",
         "max_value_bytes = 1",

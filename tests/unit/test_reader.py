@@ -294,6 +294,28 @@ def test_more_stores_are_read_than_handles_may_be_open(store: Store) -> None:
     assert len(store.reader._stores) <= engine.READER_HANDLES
 
 
+def test_what_is_read_together_is_of_one_snapshot_whatever_is_committed_meanwhile(
+    store: Store,
+) -> None:
+    names = [f"asset-{number}" for number in range(3 * engine.READER_HANDLES)]
+    store.activate(*names)
+    ids = {name: store.asset_id(name) for name in names}
+    store.run(*(store.put_job(name, "k", b"1") for name in names))
+    for name in names[: engine.READER_HANDLES // 2]:
+        store.get(name, "k")
+
+    with store.reader.held():
+        first = store.get(names[0], "k")
+        every = change(*(jobs.SetKey(ids[name], "k", b"2", None) for name in names))
+        commit_unseen(store, every)
+        found = [store.get(name, "k") for name in names]
+
+    assert found[0] == first
+    assert {entry.value for entry in found if entry is not None} == {b"1"}
+    store.reader.refresh(catalog_changed=False)
+    assert {entry.value for name in names if (entry := store.get(name, "k"))} == {b"2"}
+
+
 def test_a_dropped_store_is_never_read_under_the_name_of_another(store: Store) -> None:
     for number in range(20):
         store.put("a", "k", b"%d" % number)
@@ -355,6 +377,9 @@ def test_the_sizes_are_those_of_the_file(store: Store) -> None:
 
     assert sizes["map_bytes"] == 1 << 40
     assert sizes["assets_known"] == 2
+    assert sizes["journal_events"] == 3
+    # The value is in the store, and in the journal.
+    assert 100_000 < sizes["journal_bytes"] < sizes["used_bytes"] - 100_000
     assert 100_000 < sizes["used_bytes"] <= (store.data_dir / "data.mdb").stat().st_size
 
 

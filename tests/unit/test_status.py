@@ -46,6 +46,10 @@ def test_the_numbers_are_true(make_daemon: MakeDaemon) -> None:
             assert report["queued"] == 0
             assert (report["assets_active"], report["assets_known"]) == (2, 3)
             assert report["trash_stores"] == 2
+            assert report["journal_events"] == report["revision"]
+            assert report["journal_oldest"] == 1
+            assert 0 < report["journal_bytes"] < report["used_bytes"]
+            assert report["waiting_for_events"] == 0
             assert report["data_bytes"] == (daemon.data_dir / "data.mdb").stat().st_size
             assert 0 < report["used_bytes"] <= report["data_bytes"]
             assert report["map_bytes"] == 1 << 40
