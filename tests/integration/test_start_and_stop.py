@@ -59,8 +59,7 @@ def test_a_daemon_that_is_told_to_stop_under_load_answers_what_it_has_in_hand_an
             daemon.start()
         fleet.stop()
         ledger = fleet.catch_up()
-    # Also of deletes and clears, which no client can repeat: each was carried out and answered,
-    # or refused and sent again to the next daemon.
+    # Each was carried out and answered, or refused and sent again to the next daemon.
     assert ledger.unknown == []
     assert "Traceback" not in daemon.log_text()
 
