@@ -195,7 +195,8 @@ class Changes:
 
     def _check_unchanged(self, op: jobs.CheckUnchanged) -> None:
         row = self._life.active(op.asset_id)
-        changed = op.asset_id in self._journal.touched
+        # What the journal has forgotten may have been a change of it.
+        changed = op.asset_id in self._journal.touched or op.since < self.counters.compacted
         for key, stored in self._overlay.rows(JOURNAL, id_key(op.since + 1)):
             if changed:
                 break

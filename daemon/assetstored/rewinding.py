@@ -161,6 +161,11 @@ class Rewinder:
         return names
 
     async def _check_unchanged(self, asset: Resolved, expected: int) -> None:
+        if expected < self._reader.counters().compacted:
+            raise Conflict(
+                f"the journal does not tell any more whether asset {asset.name!r} was changed "
+                f"after revision {expected}; nothing was rewound. Look again"
+            )
         async for changed in in_turns(_changes_of(self._reader, asset.asset_id, expected)):
             if changed:
                 raise Conflict(

@@ -377,6 +377,28 @@ def test_what_was_looked_at_is_what_is_done_or_it_is_a_conflict(tmp_path: Path) 
     play(tmp_path, scenario)
 
 
+def test_where_the_journal_does_not_tell_of_changes_since_it_is_a_conflict(
+    tmp_path: Path,
+) -> None:
+    async def scenario(scene: Scene) -> None:
+        first = await scene.put("k", b"1")
+        await scene.put("k", b"2")
+        looked = await scene.rewind(to(first, "k", dry_run=True))
+        await scene.put("other", b"1")
+        await scene.delete("other")
+        await scene.serving.queue.do(jobs.TrimSlice(0, 2**62, 0))
+
+        with pytest.raises(Conflict, match="the journal does not tell any more whether asset 'a'"):
+            await scene.rewind(to(first, "k", expected=looked.revision))
+        # Nor does the writer take what is not there for nothing.
+        assert looked.revision is not None
+        with pytest.raises(Conflict):
+            await scene.do(jobs.CheckUnchanged(A, looked.revision))
+        assert scene.contents() == {"k": b"2"}
+
+    play(tmp_path, scenario)
+
+
 # --- what others do meanwhile
 
 
