@@ -273,7 +273,9 @@ def test_what_waits_to_be_checked_is_limited(tmp_path: Path) -> None:
         asked = [asyncio.ensure_future(scene.ask(change(set_(f"k{n}", value)))) for n in range(4)]
         results = await asyncio.gather(*asked, return_exceptions=True)
 
-        assert [type(result) for result in results] == [list, list, Busy, Busy]
+        # The second had room to be checked, and may find the first still waiting for the disk.
+        kinds = [type(result) for result in results]
+        assert kinds in ([list, list, Busy, Busy], [list, Busy, Busy, Busy])
         assert "bytes of values wait to be checked; the limit is 1,048,576" in str(results[3])
         # There is room again.
         await scene.ask(change(set_("k", value)))
