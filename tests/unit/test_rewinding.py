@@ -14,7 +14,6 @@ from tests.support.store import WRITER, Store, change
 
 from assetstore import messages as m
 from assetstore.errors import Busy, Compacted, Conflict, InactiveAsset, InvalidRequest
-from assetstore.limits import MAX_REWIND_KEYS
 from assetstore.requests import new_request_id
 from assetstored import jobs
 from assetstored.changes import Slice
@@ -238,23 +237,26 @@ def test_what_was_cleared_is_back_key_by_key(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
-def test_more_than_a_rewind_may_change_is_refused_with_the_limit(tmp_path: Path) -> None:
+def test_more_than_a_rewind_may_change_is_refused_with_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 10,000 take their time.
+    monkeypatch.setattr("assetstored.rewinding.MAX_REWIND_KEYS", 1_500)
+
     async def scenario(scene: Scene) -> None:
         before = scene.last
-        names = [f"k{number:05}" for number in range(MAX_REWIND_KEYS + 1)]
-        for start in range(0, len(names), 1_000):
-            part = names[start : start + 1_000]
-            await scene.do(*(jobs.SetKey(A, name, b"1", None) for name in part))
+        names = [f"k{number:04}" for number in range(1_501)]
+        await scene.do(*(jobs.SetKey(A, name, b"1", None) for name in names))
         last = scene.last
 
-        with pytest.raises(InvalidRequest, match="more than 10,000 keys or 8,388,608 bytes differ"):
+        with pytest.raises(InvalidRequest, match="more than 1,500 keys or 8,388,608 bytes differ"):
             await scene.rewind(to(before))
         assert scene.last == last
 
         await scene.delete(names[0])
         rewound = await scene.rewind(to(before))
-        assert len(rewound.differences) == MAX_REWIND_KEYS
-        assert rewound.revision == last + 1 + MAX_REWIND_KEYS
+        assert len(rewound.differences) == 1_500
+        assert rewound.revision == last + 1 + 1_500
         assert scene.contents() == {}
 
     play(tmp_path, scenario)
