@@ -210,7 +210,8 @@ def test_a_file_that_is_rewritten_in_place_is_never_read_in_half(path: Path) -> 
     with in_the_background(rewrite):
         while not done.is_set():
             with suppress(ManifestUnreadable):
-                assert read(str(path)) == WHOLE
+                # Longer than a busy machine halts the other thread in the middle of the file.
+                assert read(str(path), settle_s=0.2) == WHOLE
     assert read(str(path)) == WHOLE
 
 
