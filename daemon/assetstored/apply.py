@@ -97,11 +97,13 @@ class Changes:
             if type(job) is jobs.Change:
                 return self._change(job)
             result = self._work(job)
-        except Refused:
+        except Refused as exc:
             self._overlay.take_back()
             self._life.take_back()
             for field in before.__struct_fields__:
                 setattr(self.counters, field, getattr(before, field))
+            if type(job) is jobs.Change and exc.detail and "key" in exc.detail:
+                self._show_entry(job.operations[exc.detail["operation"]], exc.detail)
             raise
         self._journal.finish()
         return msgspec.Raw(_encode(result))
@@ -137,6 +139,11 @@ class Changes:
         self._journal.finish((job.request, msgspec.Raw(kept)))
         self._memory.remember(job.request, first)
         return msgspec.Raw(answer)
+
+    def _show_entry(self, op: jobs.AnyOperation, detail: dict[str, Any]) -> None:
+        """Add to the detail of a conflict the entry that stands there."""
+        assert isinstance(op, jobs.SetKey | jobs.DeleteKey | jobs.CheckKey)
+        detail["entry"] = self._entries.shown(self._life.active(op.asset_id), op.key)
 
     def _answer_again(self, first: int) -> msgspec.Raw:
         """The outcomes of the change whose first revision this is."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from assetstore.errors import Conflict, Damaged, InvalidRequest
 from assetstore.limits import check_computed_size, check_value_size
 from assetstore.ordering import check_ordered, is_greater
@@ -61,14 +63,14 @@ class EntryWriter:
         # Without a condition a damaged entry may be written anew: that is its remedy.
         standing = self._standing(row, op.key, or_damaged=op.if_revision is not None)
         if op.if_revision is not None:
-            _check_revision(row, op.key, standing, op.if_revision)
+            self._check_revision(row, op.key, standing, op.if_revision)
         return self._write(row, op.asset_id, op.key, standing, op.value, op.kind)[0]
 
     def delete(self, row: CatalogRow, op: jobs.DeleteKey) -> int | None:
         """Leave nothing there; returns the revision, or None where nothing was. Raises Conflict."""
         standing = self._standing(row, op.key, or_damaged=op.if_revision is not None)
         if op.if_revision is not None:
-            _check_revision(row, op.key, standing, op.if_revision)
+            self._check_revision(row, op.key, standing, op.if_revision)
         if standing.record is None:
             return None
         head = standing.head
@@ -88,7 +90,12 @@ class EntryWriter:
 
     def check(self, row: CatalogRow, op: jobs.CheckKey) -> None:
         """Raise Conflict unless the key stands at this revision."""
-        _check_revision(row, op.key, self._standing(row, op.key), op.if_revision)
+        self._check_revision(row, op.key, self._standing(row, op.key), op.if_revision)
+
+    def shown(self, row: CatalogRow, key: str) -> msgspec.Raw | None:
+        """The WireEntry of a key as it stands, encoded, or None."""
+        record = self._standing(row, key).record
+        return None if record is None else records.wire_entry(record)
 
     def advance(self, row: CatalogRow, op: jobs.AdvanceKey) -> tuple[int | None, bytes]:
         """Set if absent or greater; returns the revision, or None, and the record that stands."""
@@ -206,6 +213,25 @@ class EntryWriter:
         self._overlay.put(store_id, stored_key, record)
         return revision, record
 
+    def _check_revision(
+        self, row: CatalogRow, key: str, standing: Standing, if_revision: int
+    ) -> None:
+        if standing.revision == if_revision:
+            return
+        first = self._journal.first
+        if first is not None and standing.head.revision >= first:
+            is_at = "was changed by an earlier operation of the same change"
+        elif standing.revision:
+            is_at = f"is at revision {standing.revision}"
+        else:
+            is_at = "is absent"
+        wanted = f"at revision {if_revision}" if if_revision else "absent"
+        # The entry is added when the change is taken back: as it stands, not as it would have.
+        raise Conflict(
+            f"key {key!r} of asset {row.name!r} {is_at}, and was to be {wanted}; nothing changed",
+            detail={"key": key},
+        )
+
     def _check_digests(self, store_id: int, stored_key: bytes) -> None:
         beginning = keys.digests_of(stored_key)
         if self._overlay.count(store_id, beginning, keys.MAX_DIGESTS) == keys.MAX_DIGESTS:
@@ -220,17 +246,3 @@ def _computed(record: bytes, key: str, operation: str) -> bytes:
     value = records.decode_entry(record).value
     check_computed_size(len(value), f"the value of key {key!r}", operation)
     return value
-
-
-def _check_revision(row: CatalogRow, key: str, standing: Standing, if_revision: int) -> None:
-    if standing.revision == if_revision:
-        return
-    is_at = f"is at revision {standing.revision}" if standing.revision else "is absent"
-    wanted = f"at revision {if_revision}" if if_revision else "absent"
-    raise Conflict(
-        f"key {key!r} of asset {row.name!r} {is_at}, and was to be {wanted}; nothing changed",
-        detail={
-            "key": key,
-            "entry": None if standing.record is None else records.wire_entry(standing.record),
-        },
-    )

@@ -16,13 +16,11 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from assetstore.errors import Busy, Damaged, InvalidRequest
-from assetstore.limits import MAX_PAGE_ITEMS, MAX_WAIT_MS, PAGE_BYTES
+from assetstore.limits import MAX_PAGE_ITEMS, MAX_WAIT_MS
 from assetstored import history
+from assetstored.paging import Budget
 from assetstored.reader import Reader
 from assetstored.tables import JournalRow
-
-#: How long one page may search; it ends early then, and the watcher asks on.
-_PAGE_S = 0.002
 
 #: How long requests that were woken are looked after before others get their turn.
 _TURN_S = 0.001
@@ -101,31 +99,29 @@ class Feed:
         """Events from the revision ``first`` on; ``next`` is where all is known up to."""
         reader = self._reader
         events: list[tuple[object, ...]] = []
-        size = 0
-        deadline = time.monotonic() + _PAGE_S
+        budget = Budget(limit)
         last = reader.counters().revision
         for revision, row in reader.journal_rows(first):
-            if len(events) >= limit or size > PAGE_BYTES or time.monotonic() > deadline:
+            if budget.is_full or budget.is_late:
                 return Page(events, revision)
             if wanted.takes(row):
                 events.append(history.event(reader, revision, row))
-                size += len(row.value or b"") + len(row.key or "")
+                budget.spend(len(row.value or b"") + len(row.key or ""))
         return Page(events, last + 1)
 
     def preceding(self, wanted: Wanted, before: int, since: int, since_us: int, limit: int) -> Page:
         """Events before a revision, newest first, and not before ``since`` and ``since_us``."""
         reader = self._reader
         events: list[tuple[object, ...]] = []
-        size = 0
-        deadline = time.monotonic() + _PAGE_S
+        budget = Budget(limit)
         for revision, row in reader.journal_rows_before(before):
             if revision < since or row.updated_at < since_us:
                 break
-            if len(events) >= limit or size > PAGE_BYTES or time.monotonic() > deadline:
+            if budget.is_full or budget.is_late:
                 return Page(events, revision + 1)
             if wanted.takes(row):
                 events.append(history.event(reader, revision, row))
-                size += len(row.value or b"") + len(row.key or "")
+                budget.spend(len(row.value or b"") + len(row.key or ""))
         return Page(events, None)
 
     # --- waiting

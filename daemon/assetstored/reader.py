@@ -15,6 +15,7 @@ from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES
 from assetstore.messages import AssetInfo, AssetRef, TrashInfo
 from assetstored import engine, keys, records
 from assetstored.catalog import Catalog
+from assetstored.paging import Budget
 from assetstored.snapshots import Snapshots
 from assetstored.tables import (
     CATALOG,
@@ -144,13 +145,12 @@ class Reader(Snapshots):
     ) -> tuple[list[str], bool]:
         """A page of keys, and whether there are more."""
         page: list[str] = []
-        size = 0
-        limit = min(limit, MAX_PAGE_ITEMS)
+        budget = Budget(limit)
         for key, _, _ in self._walk(ref, prefix, after, values=False):
-            if len(page) >= limit or size > PAGE_BYTES:
+            if page and (budget.is_full or budget.is_late):
                 return page, True
             page.append(key.decode())
-            size += len(key)
+            budget.spend(len(key))
         return page, False
 
     def items(
@@ -158,17 +158,16 @@ class Reader(Snapshots):
     ) -> tuple[list[tuple[str, msgspec.Raw]], bool]:
         """A page of keys with their WireEntries, encoded, and whether there are more."""
         page: list[tuple[str, msgspec.Raw]] = []
-        size = 0
-        limit = min(limit, MAX_PAGE_ITEMS)
+        budget = Budget(limit)
         store_id = self.resolve(ref).store_id
         for key, stored_key, record in self._walk(ref, prefix, after, values=True):
-            if len(page) >= limit or size > PAGE_BYTES:
+            if page and (budget.is_full or budget.is_late):
                 return page, True
             text = key.decode()
             if not records.is_sound(store_id, stored_key, record):
                 raise records.damaged_entry(self.resolve(ref).name, text)
             page.append((text, records.wire_entry(record)))
-            size += len(key) + len(record)
+            budget.spend(len(key) + len(record))
         return page, False
 
     def count(self, ref: AssetRef, prefix: str, after: str | None) -> tuple[int, str | None]:

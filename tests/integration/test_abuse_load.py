@@ -156,8 +156,7 @@ def test_answers_that_are_not_read_stay_within_the_budget_and_cost_no_reader_its
 
 def test_pages_that_are_asked_for_and_not_read_stay_within_the_budget(service: Service) -> None:
     with (
-        # Whole pages for 150 others come first: up to a second, and more where others run besides.
-        service.undisturbed(longest_s=6.0, more_bytes=BUDGET_BYTES + 150 * 64 * 1024),
+        service.undisturbed(more_bytes=BUDGET_BYTES + 150 * 64 * 1024),
         contextlib.ExitStack() as stack,
     ):
         wires = [stack.enter_context(Wire(service.socket).greet()) for _ in range(150)]

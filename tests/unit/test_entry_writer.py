@@ -123,9 +123,19 @@ def test_the_conflict_says_which_operation_it_was(store: Store) -> None:
     detail = conflict(store, set_("k", b"1"), jobs.CheckKey(A, "k", 0), set_("l", b"1"))
 
     assert (detail["operation"], detail["key"]) == (1, "k")
-    # As the change would have left it, which is what the condition was held against.
-    assert detail["entry"].value == b"1"
     assert store.contents("a") == {"l": b"1"}
+
+
+def test_the_entry_of_a_conflict_is_what_stands_there_and_never_what_was_taken_back(
+    store: Store,
+) -> None:
+    store.put("a", "k", b"1")
+    for own in (set_("k", b"2"), jobs.DeleteKey(A, "k", None), jobs.ClearStore(A)):
+        assert conflict(store, own, jobs.CheckKey(A, "k", 7))["entry"] == store.get("a", "k")
+    assert conflict(store, set_("l", b"1"), jobs.CheckKey(A, "l", 0))["entry"] is None
+
+    with pytest.raises(Conflict, match="'l' of asset 'a' was changed by an earlier operation of"):
+        store.do(change(set_("l", b"1"), jobs.CheckKey(A, "l", 0)))
 
 
 def test_what_a_conflict_says_in_words(store: Store) -> None:

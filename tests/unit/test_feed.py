@@ -27,7 +27,7 @@ LATER = 2**62
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page does not end for its time, as it does where the machine is busy."""
-    monkeypatch.setattr("assetstored.feed._PAGE_S", 60.0)
+    monkeypatch.setattr("assetstored.paging.PAGE_S", 60.0)
 
 
 class Desk:
@@ -241,7 +241,7 @@ def test_events_backwards_end_at_a_revision_or_a_time(tmp_path: Path) -> None:
 def test_a_page_ends_with_its_time_and_says_where_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("assetstored.feed._PAGE_S", 0.002)
+    monkeypatch.setattr("assetstored.paging.PAGE_S", 0.002)
 
     async def scenario(scene: Scene) -> None:
         for _ in range(5):

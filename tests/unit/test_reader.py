@@ -14,7 +14,7 @@ from assetstore.errors import Damaged, InactiveAsset, UnknownAsset
 from assetstore.framing import frame
 from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES
 from assetstore.messages import AssetRef, WireEntry
-from assetstored import engine, jobs
+from assetstored import engine, jobs, paging
 
 A = AssetRef("a")
 
@@ -143,7 +143,10 @@ def test_items_carry_the_entries_in_the_same_order(store: Store) -> None:
         assert msgspec.msgpack.decode(raw, type=WireEntry) == store.get("a", key)
 
 
-def test_no_page_is_longer_than_a_thousand_however_much_is_asked_for(store: Store) -> None:
+def test_no_page_is_longer_than_a_thousand_however_much_is_asked_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "PAGE_S", 60.0)
     fill(store, "a", [f"{number:05}" for number in range(1_500)])
 
     for page, more in (
@@ -151,6 +154,18 @@ def test_no_page_is_longer_than_a_thousand_however_much_is_asked_for(store: Stor
         store.reader.items(A, "", None, 10**9),
     ):
         assert (len(page), more) == (MAX_PAGE_ITEMS, True)
+
+
+def test_a_page_ends_when_its_time_is_up_and_never_without_an_entry(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "PAGE_S", 0.0)
+    fill(store, "a", ["a", "b", "c"])
+
+    assert store.reader.keys(A, "", None, 10) == (["a"], True)
+    assert store.reader.keys(A, "", "b", 10) == (["c"], False)
+    page, more = store.reader.items(A, "", "a", 10)
+    assert ([key for key, _ in page], more) == (["b"], True)
 
 
 def test_a_page_of_large_values_ends_early(store: Store) -> None:
