@@ -1,0 +1,86 @@
+"""Figures from latencies, and medians and ratios from rounds.
+
+Rule: pure. Nothing is measured, read or printed here.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+#: What one system did at one work in one round, as it stands in the JSON:
+#: {"per_s": ..., "get": {"count": ..., "p50_us": ..., "p99_us": ...}, "cpu_us": {"serving": ...}}.
+Sample = dict[str, Any]
+
+
+class Spread(NamedTuple):
+    """The middle of the rounds, with the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+
+def percentile(ordered: Sequence[int], part: float) -> float:
+    """The least of these ordered values that at least this part of them do not exceed."""
+    if not ordered:
+        raise ValueError("there is no percentile of nothing")
+    # Counted in thousandths, as 0.99 * 100 is a little more than 99.
+    rank = -(-len(ordered) * round(part * 1000) // 1000)
+    return ordered[max(rank, 1) - 1]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median, lowest and highest of the rounds."""
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def load_sample(
+    latencies_ns: Mapping[str, Sequence[int]],
+    finished: int,
+    seconds: float,
+    cpu_s: Mapping[str, float],
+) -> Sample:
+    """The sample of a load: ``finished`` operations within ``seconds``.
+
+    ``cpu_s`` is the time that each process of the system was on a processor meanwhile.
+    """
+    sample: Sample = {"per_s": round(finished / seconds, 1)}
+    for kind, found in latencies_ns.items():
+        ordered = sorted(found)
+        if ordered:
+            sample[kind] = {
+                "count": len(ordered),
+                "mean_us": round(sum(ordered) / len(ordered) / 1000, 2),
+                "p50_us": round(percentile(ordered, 0.5) / 1000, 2),
+                "p99_us": round(percentile(ordered, 0.99) / 1000, 2),
+            }
+    if cpu_s and finished:
+        sample["cpu_us"] = {
+            name: round(used_s / finished * 1e6, 2) for name, used_s in cpu_s.items()
+        }
+    return sample
+
+
+def figure(sample: Sample, path: str) -> float | None:
+    """What stands in a sample under a path such as "per_s" or "get.p99_us"; None if nothing."""
+    found: Any = sample
+    for step in path.split("."):
+        if not isinstance(found, dict) or step not in found:
+            return None
+        found = found[step]
+    return float(found)
+
+
+def series(samples: Sequence[Sample], path: str) -> list[float]:
+    """That figure of each round; empty unless each round has it."""
+    found = [figure(sample, path) for sample in samples]
+    return [each for each in found if each is not None] if None not in found else []
+
+
+def ratios(top: Sequence[float], bottom: Sequence[float]) -> list[float]:
+    """One ratio a round: both took their turns in the same round, under the same weather."""
+    if len(top) != len(bottom):
+        raise ValueError(f"{len(top)} rounds cannot be compared with {len(bottom)}")
+    return [above / below for above, below in zip(top, bottom, strict=True)]
