@@ -2,8 +2,9 @@
 and stops.
 
     main: flags -> configuration -> lock of the data directory -> listening socket
-          -> fork of the writer -> serving loop
-    stop: no new connections -> what is in hand is committed and answered -> writer ends -> exit
+          -> fork of the writer and of the syncer -> serving loop
+    stop: no new connections -> what is in hand is done and answered -> the data file has it all
+          -> writer and syncer end -> exit
 
 Rule: no part knows another through here; what a part needs is given to it.
 """
@@ -20,15 +21,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from assetstore.version import VERSION
 from assetstored import config as configuration
 from assetstored import datadir, jobs, log, resources
+from assetstored.change_log import ChangeLog
 from assetstored.changing import Changer
-from assetstored.commits import CommitQueue, WriterLost
+from assetstored.commits import CommitQueue
 from assetstored.config import Config, ConfigInvalid
 from assetstored.feed import Feed
 from assetstored.listener import Listener, ListenRefused
@@ -39,9 +41,12 @@ from assetstored.server import Server, ServerLimits
 from assetstored.service import Service
 from assetstored.status import StatusReporter
 from assetstored.sweeper import Sweeper
+from assetstored.syncer import Syncer, run_syncer
 from assetstored.trimmer import Trimmer
+from assetstored.wal import Wal, WalDamaged
 from assetstored.watcher import Watcher
 from assetstored.writer import run_writer
+from assetstored.writer_link import WriterLost
 
 _log = logging.getLogger("assetstored")
 
@@ -115,25 +120,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _start(config: Config, data_dir: Path, listener: Listener) -> int:
-    ours, writers = socket.socketpair()
     # Before any thread, loop or environment exists: nothing of them may cross a fork.
-    writer_pid = os.fork()
-    if writer_pid == 0:
-        status = os.EX_SOFTWARE
-        try:
-            ours.close()
-            # Clients must not wait at a socket that only the writer still holds.
-            listener.socket.close()
-            status = run_writer(writers, data_dir, max_value_bytes=config.max_value_bytes)
-        except Exception:
-            _log.critical("the writer failed", exc_info=True)
-        finally:
-            os._exit(status)
+    syncer_link, syncers = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    syncer_pid = _fork("syncer", [syncer_link, listener.socket], lambda: run_syncer(syncers))
+    syncers.close()
+    writer_link, writers = socket.socketpair()
+    writer_pid = _fork(
+        "writer",
+        # Clients must not wait at a socket that only the writer still holds.
+        [writer_link, syncer_link, listener.socket],
+        lambda: run_writer(writers, data_dir, max_value_bytes=config.max_value_bytes),
+    )
     writers.close()
     try:
-        return asyncio.run(Daemon(config, data_dir, listener, writer_pid).run(ours))
+        daemon = Daemon(config, data_dir, listener, writer_pid)
+        return asyncio.run(daemon.run(writer_link, syncer_link))
     finally:
-        ours.close()  # or the writer would wait for us, and we for it
+        # Or they would wait for us, and we for them.
+        writer_link.close()
+        syncer_link.close()
+        os.waitpid(syncer_pid, 0)
         _, ended = os.waitpid(writer_pid, 0)
         if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) in (signal.SIGBUS, signal.SIGABRT):
             _log.critical(
@@ -141,6 +147,22 @@ def _start(config: Config, data_dir: Path, listener: Listener) -> int:
                 "be; restore the data directory from a backup",
                 signal.Signals(os.WTERMSIG(ended)).name,
             )
+
+
+def _fork(name: str, not_its: list[socket.socket], run: Callable[[], int]) -> int:
+    """Run this in a process of its own; returns its pid. It has no use for some of the sockets."""
+    pid = os.fork()
+    if pid == 0:
+        status = os.EX_SOFTWARE
+        try:
+            for each in not_its:
+                each.close()
+            status = run()
+        except Exception:
+            _log.critical("the %s failed", name, exc_info=True)
+        finally:
+            os._exit(status)
+    return pid
 
 
 class Daemon:
@@ -155,7 +177,7 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: str | None = None
 
-    async def run(self, link: socket.socket) -> int:
+    async def run(self, link: socket.socket, syncer_link: socket.socket) -> int:
         """Start, serve, and stop when told to. Raises WriterLost if the store is not opened."""
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
@@ -165,12 +187,14 @@ class Daemon:
         self._queue = CommitQueue(
             max_bytes=self._config.max_inflight_bytes,
             on_commit=self._committed,
+            on_logged=self._logged,
             on_lost=self._fail,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopping.set)
         store_id = await self._open_store(link)
         self._reader = Reader(str(self._data_dir))
+        self._queue.log_changes(self._open_log(self._reader, syncer_link))
         self._files = datadir.FilesInUse(self._data_dir)
         try:
             return await self._serve(self._reader, store_id)
@@ -183,6 +207,19 @@ class Daemon:
         while not (await asyncio.wait({opening}, timeout=_OPENING_S))[0]:
             self._notifier.extend_timeout(3 * _OPENING_S)
         return await opening
+
+    def _open_log(self, reader: Reader, link: socket.socket) -> ChangeLog:
+        try:
+            wal = Wal(self._data_dir / datadir.WAL_FILE)
+        except (OSError, WalDamaged) as exc:
+            raise datadir.StartRefused(f"the write-ahead log cannot be opened: {exc}") from exc
+        return ChangeLog(
+            reader,
+            wal,
+            Syncer(link, wal.fd, self._fail),
+            data_dir=self._data_dir,
+            max_value_bytes=self._config.max_value_bytes,
+        )
 
     async def _serve(self, reader: Reader, store_id: str) -> int:
         config, queue = self._config, self._queue
@@ -317,6 +354,10 @@ class Daemon:
             self._reader.refresh(catalog_changed=report.catalog_changed)
         if self._feed is not None:
             self._feed.committed(report.first, report.touched)
+
+    def _logged(self, first: int, touched: set[int]) -> None:
+        if self._feed is not None:
+            self._feed.committed(first, touched)
 
     def _fail(self, reason: str) -> None:
         """Nothing may be acknowledged any more; a restart finds out what is on disk."""

@@ -19,7 +19,7 @@ from assetstored.entry_writer import EntryWriter
 from assetstored.journal import JournalWriter
 from assetstored.lifecycle import Lifecycle
 from assetstored.memory import Forgotten, RequestMemory
-from assetstored.overlay import Overlay
+from assetstored.overlay import NeedsWriter, Overlay
 from assetstored.tables import (
     JOURNAL,
     META,
@@ -89,7 +89,11 @@ class Changes:
         return self._journal.touched
 
     def apply(self, job: jobs.AnyJob) -> msgspec.Raw:
-        """Do the job; returns its result, encoded. Raises Refused, and then has changed nothing."""
+        """Do the job; returns its result, encoded.
+
+        Raises Refused, or NeedsWriter from an overlay without a transaction, and then has changed
+        nothing.
+        """
         before = msgspec.structs.replace(self.counters)
         self._overlay.begin()
         self._journal.begin(self.counters, self._daemon)
@@ -97,12 +101,17 @@ class Changes:
             if type(job) is jobs.Change:
                 return self._change(job)
             result = self._work(job)
-        except Refused as exc:
+        except (Refused, NeedsWriter) as exc:
             self._overlay.take_back()
             self._life.take_back()
             for field in before.__struct_fields__:
                 setattr(self.counters, field, getattr(before, field))
-            if type(job) is jobs.Change and exc.detail and "key" in exc.detail:
+            if (
+                isinstance(exc, Refused)
+                and type(job) is jobs.Change
+                and exc.detail
+                and "key" in exc.detail
+            ):
                 self._show_entry(job.operations[exc.detail["operation"]], exc.detail)
             raise
         self._journal.finish()

@@ -1,9 +1,11 @@
-"""The serving process's side of the writer: what waits, what is being committed, who gets told.
+"""What clients and the daemon itself ask to be changed: what waits, what is under way, who is told.
 
-Jobs that wait while a batch is being committed make up the next batch. Background work (a slice of
-a manifest or of a drop) takes turns with the jobs of clients, so that neither waits for long.
+Jobs that wait while a batch is on its way to the disk make up the next batch. Changes of keys are
+logged (change_log.py); all else is done by the writer, and then nothing is logged meanwhile: what
+is in the log goes into the data file first. Background work (a slice of a manifest or of a drop)
+takes turns with the jobs of clients, so that neither waits for long.
 
-Rule: the only place that sends batches to the writer.
+Rule: the only place that decides what is done next.
 """
 
 from __future__ import annotations
@@ -13,16 +15,27 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-from assetstore.errors import AssetStoreError, Busy, refusal
-from assetstore.framing import FrameReader, frame
+from assetstore.errors import Busy, refusal
 from assetstored import jobs
-from assetstored.writer import MAX_BATCH_FRAME_BYTES
+from assetstored.change_log import Carried, ChangeLog
+from assetstored.datadir import FilesChanged
+from assetstored.writer_link import WriterLink
 
 #: A batch as large as this commits in a few milliseconds; more would make the first job wait.
 _BATCH_JOBS = 1_000
 _BATCH_BYTES = 4 << 20
+
+#: The same for changes that are carried out here, during which nobody is answered.
+_LOGGED_JOBS = 64
+
+#: How long a change is only in the log, at most.
+_CHECKPOINT_S = 0.25
+
+#: When what had no room is tried again.
+_FULL_RETRY_S = 0.5
 
 Done = Callable[[jobs.Result], None]
 
@@ -34,16 +47,13 @@ class _Waiting(NamedTuple):
     done: Done
 
 
-class WriterLost(AssetStoreError):
-    """The writer process is gone, or could not tell what is on disk: the daemon must end."""
-
-
-class CommitQueue(asyncio.Protocol):
-    """Sends jobs to the writer in batches and hands out their results after the commit.
+class CommitQueue:
+    """Has jobs done in batches and hands out their results when they are on disk.
 
     ``on_commit(report)`` is called before the results of a batch are handed out, so that
-    whoever is told of a change reads it. ``on_lost(reason)`` is called once, when the writer is
-    gone; what waits then is never answered: nobody knows.
+    whoever is told of a change reads it; ``on_logged(first, touched)`` likewise, where the data
+    file is as before. ``on_lost(reason)`` is called once, when it is not known what is on disk;
+    what waits then is never answered: nobody knows.
     """
 
     def __init__(
@@ -52,21 +62,30 @@ class CommitQueue(asyncio.Protocol):
         max_bytes: int,
         on_commit: Callable[[jobs.Committed], None],
         on_lost: Callable[[str], None],
+        on_logged: Callable[[int, set[int]], None] = lambda first, touched: None,
     ) -> None:
         self.max_bytes = max_bytes
         self._on_commit = on_commit
+        self._on_logged = on_logged
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
-        self._frames = FrameReader(MAX_BATCH_FRAME_BYTES)
+        self._writer = WriterLink(self._lose)
+        self._log: ChangeLog | None = None
         self._waiting: deque[_Waiting] = deque()
         self._background: deque[_Waiting] = deque()
         self._in_hand: list[_Waiting] | None = None
         self._background_last = False
         self._scheduled = False
         self._lost = False
-        self._pings: list[asyncio.Future[None]] = []
         self._idle: list[asyncio.Future[None]] = []
         self._waiting_bytes = 0
+        # The next batch is the writer's.
+        self._writer_next = False
+        self._is_checkpointing = False
+        self._checkpoint_timer: asyncio.TimerHandle | None = None
+        # Carried out, and there is no room for it in the log yet.
+        self._held: Carried | None = None
+        self._full: jobs.Result | None = None
         self.commits = 0
         self.committed_jobs = 0
 
@@ -75,9 +94,11 @@ class CommitQueue(asyncio.Protocol):
 
         Raises WriterLost with the writer's reason where it must not be opened.
         """
-        self._ready: asyncio.Future[str] = self._loop.create_future()
-        self._transport, _ = await self._loop.create_unix_connection(lambda: self, sock=link)
-        return await self._ready
+        return await self._writer.start(link)
+
+    def log_changes(self, log: ChangeLog) -> None:
+        """From now on changes of keys are logged. Before, and without it, the writer does all."""
+        self._log = log
 
     @property
     def queued(self) -> int:
@@ -118,41 +139,105 @@ class CommitQueue(asyncio.Protocol):
     async def ping(self) -> None:
         """Return when the writer has answered; it shows that the writer is not stuck."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._pings.append(future)
-        self._wake()
+
+        def answered(report: jobs.AnyReport) -> None:
+            if not future.done():
+                future.set_result(None)
+
+        self._writer.send(jobs.Batch([]), answered)
         await future
 
     async def drain(self) -> None:
-        """Return when nothing waits and nothing is in hand."""
-        if self.queued:
-            future: asyncio.Future[None] = self._loop.create_future()
-            self._idle.append(future)
-            await future
+        """Return when nothing waits, nothing is under way, and the data file has it all."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._idle.append(future)
+        self._wake()
+        await future
 
     def close(self) -> None:
-        """Let the writer end. What still waits is not done."""
+        """Let the writer end. What still waits is not done; what is logged stays in the log."""
         self._lost = True
-        self._transport.close()
+        if self._checkpoint_timer is not None:
+            self._checkpoint_timer.cancel()
+        if self._log is not None:
+            self._log.close()
+        self._writer.close()
+
+    # --- what is next
 
     def _wake(self) -> None:
         # Not at once: what else this turn of the loop brings goes into the same batch.
         if self._in_hand is None and not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._send)
+            self._loop.call_soon(self._next)
 
-    def _send(self) -> None:
+    def _next(self) -> None:
         self._scheduled = False
         if self._in_hand is not None or self._lost:
             return
-        batch = self._take()
-        if not batch and not self._pings:
-            for future in self._idle:
-                if not future.done():
-                    future.set_result(None)
-            self._idle.clear()
+        if self._full is not None and self._waiting:
+            self._checkpoint()  # which ends with all of them refused, or with nothing full
             return
-        self._in_hand = batch
-        self._transport.write(frame(jobs.encode(jobs.Batch([item.job for item in batch]))))
+        log = self._log
+        if log is not None and self._waiting and not self._is_for_writer(log):
+            batch = self._take_changes(log)
+            if batch:
+                self._carry_out(log, batch)
+                return
+        if self._waiting or self._background:
+            self._have_written()
+        elif self._idle:
+            self._end()
+
+    def _is_for_writer(self, log: ChangeLog) -> bool:
+        if not self._writer_next:
+            background_next = bool(self._background) and not self._background_last
+            self._writer_next = (
+                background_next or not log.takes(self._waiting[0].job) or not log.has_disk()
+            )
+        return self._writer_next
+
+    def _end(self) -> None:
+        if self._log is not None and not self._log.is_empty and self._full is None:
+            self._checkpoint()
+            return
+        for future in self._idle:
+            if not future.done():
+                future.set_result(None)
+        self._idle.clear()
+
+    # --- by the writer
+
+    def _have_written(self) -> None:
+        """Send the next batch to the writer, with nothing left in the log before."""
+        self._writer_next = self._log is not None
+        if self._is_checkpointing:
+            return
+        if self._log is not None and not self._log.is_empty:
+            self._checkpoint()
+            return
+        self._writer_next = False
+        batch = self._take()
+        if batch:
+            self._in_hand = batch
+            self._writer.send(jobs.Batch([item.job for item in batch]), self._written)
+        elif self._idle:
+            self._end()
+
+    def _written(self, report: jobs.Committed) -> None:
+        batch, self._in_hand = self._in_hand or [], None
+        self.commits += 1
+        self.committed_jobs += len(batch)
+        if self._log is not None:
+            self._log.committed(report)
+        self._on_commit(report)
+        self._hand_out(batch, report.results)
+
+    def _hand_out(self, batch: list[_Waiting], results: list[jobs.Result]) -> None:
+        for item, result in zip(batch, results, strict=True):
+            item.done(result)
+        self._scheduled = True
+        self._next()
 
     def _take(self) -> list[_Waiting]:
         """The next batch: background work and clients take turns. Empty where nothing waits."""
@@ -169,59 +254,123 @@ class CommitQueue(asyncio.Protocol):
         size = 0
         now = time.monotonic()
         while self._waiting and len(batch) < _BATCH_JOBS and size < _BATCH_BYTES:
-            item = self._waiting.popleft()
-            self._waiting_bytes -= item.size
-            if item.deadline is not None and item.deadline < now:
-                item.done(jobs.Result(Busy.default_code, message=_TOO_LATE))
-                continue
-            batch.append(item)
-            size += item.size
+            if (item := self._take_one(now)) is not None:
+                batch.append(item)
+                size += item.size
         return batch
 
-    # --- asyncio.Protocol
+    def _take_changes(self, log: ChangeLog) -> list[_Waiting]:
+        """The next batch to be logged; empty where none of them can."""
+        batch: list[_Waiting] = []
+        now = time.monotonic()
+        while self._waiting and len(batch) < _LOGGED_JOBS and log.takes(self._waiting[0].job):
+            if (item := self._take_one(now)) is not None:
+                batch.append(item)
+        self._background_last = False
+        return batch
 
-    def data_received(self, data: bytes) -> None:
-        self._frames.feed(data)
-        for payload in self._frames:
-            self._report(jobs.decode_report(payload))
+    def _take_one(self, now: float) -> _Waiting | None:
+        """The one that waits longest, or None if it has waited too long."""
+        item = self._waiting.popleft()
+        self._waiting_bytes -= item.size
+        if item.deadline is not None and item.deadline < now:
+            item.done(jobs.Result(Busy.default_code, message=_TOO_LATE))
+            return None
+        return item
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lose("the writer process ended unexpectedly")
+    # --- by the log
 
-    def _report(self, report: jobs.AnyReport) -> None:
-        match report:
-            case jobs.Ready():
-                self._ready.set_result(report.store_id)
-            case jobs.Refusing():
-                self._lose(report.message)
-            case jobs.Broken():
-                self._lose(report.message)
-            case jobs.Committed():
-                self._settle(report)
+    def _carry_out(self, log: ChangeLog, batch: list[_Waiting]) -> None:
+        carried = log.carry_out([item.job for item in batch])
+        count = len(carried.results)
+        for item in reversed(batch[count:]):
+            self._waiting.appendleft(item)
+            self._waiting_bytes += item.size
+        self._writer_next = carried.needs_writer
+        batch = batch[:count]
+        if not carried.payload:
+            for item, result in zip(batch, carried.results, strict=True):
+                item.done(result)
+            self._wake()
+            return
+        self._in_hand = batch
+        self._write(log, carried)
 
-    def _settle(self, report: jobs.Committed) -> None:
+    def _write(self, log: ChangeLog, carried: Carried) -> None:
+        if not log.has_room(carried):
+            self._checkpoint()
+            if not log.has_room(carried):
+                self._held = carried
+                return
+        try:
+            log.write(carried, partial(self._logged, log, carried))
+        except (OSError, FilesChanged) as exc:
+            self._lose(f"the write-ahead log cannot be written: {exc}")
+
+    def _logged(self, log: ChangeLog, carried: Carried) -> None:
+        if self._lost:
+            return
         batch, self._in_hand = self._in_hand or [], None
-        pings, self._pings = self._pings, []
-        if batch:
-            self.commits += 1
-            self.committed_jobs += len(batch)
-            self._on_commit(report)
-        for item, result in zip(batch, report.results, strict=True):
-            item.done(result)
-        for future in pings:
-            if not future.done():
-                future.set_result(None)
-        self._scheduled = True
-        self._send()
+        self.commits += 1
+        self.committed_jobs += len(batch)
+        log.logged(carried)
+        self._on_logged(carried.first, carried.touched)
+        if log.is_due:
+            self._checkpoint()
+        elif self._checkpoint_timer is None:
+            self._checkpoint_timer = self._loop.call_later(_CHECKPOINT_S, self._checkpoint)
+        self._hand_out(batch, carried.results)
+
+    def _checkpoint(self) -> None:
+        """Have the writer bring what is logged into the data file, unless it is at it."""
+        log = self._log
+        if self._checkpoint_timer is not None:
+            self._checkpoint_timer.cancel()
+            self._checkpoint_timer = None
+        if log is None or log.is_empty or self._is_checkpointing or self._lost:
+            return
+        self._is_checkpointing = True
+        self._writer.send(log.checkpoint(), self._checkpointed)
+
+    def _checkpointed(self, report: jobs.Checkpointed) -> None:
+        log = self._log
+        assert log is not None
+        self._is_checkpointing = False
+        held, self._held = self._held, None
+        if report.result.code is None:
+            self._full = None
+            log.checkpointed()
+            if held is not None:
+                self._write(log, held)
+        else:
+            self._refuse_all(log, report.result, held)
+        if not log.is_empty and self._checkpoint_timer is None and not self._lost:
+            delay = _CHECKPOINT_S if self._full is None else _FULL_RETRY_S
+            self._checkpoint_timer = self._loop.call_later(delay, self._checkpoint)
+        self._next()
+
+    def _refuse_all(self, log: ChangeLog, refusal: jobs.Result, held: Carried | None) -> None:
+        """The disk is full: nothing more is logged until the data file has what is."""
+        self._full = refusal
+        refused = list(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        if held is not None:
+            log.give_up()
+            refused = (self._in_hand or []) + refused
+            self._in_hand = None
+        # Background work as well: it is tried again by whoever asked for it.
+        refused += self._background
+        self._background.clear()
+        self._writer_next = False
+        for item in refused:
+            item.done(refusal)
 
     def _lose(self, reason: str) -> None:
         if self._lost:
             return
         self._lost = True
-        if not self._ready.done():
-            self._ready.set_exception(WriterLost(reason))
-        else:
-            self._on_lost(reason)
+        self._on_lost(reason)
 
 
 _TOO_LATE = (

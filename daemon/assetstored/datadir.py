@@ -3,6 +3,7 @@
     assetstored.lock   held by the daemon's processes as long as one of them lives
     store.json         the marker: this directory has held a store, and which
     data.mdb, lock.mdb LMDB's
+    data.wal           the write-ahead log: what is acknowledged and not yet in data.mdb
 
 LMDB takes an emptied data file for a new store and a shortened one for a SIGBUS later on, so what
 the marker and the file's own first pages say is compared before LMDB sees the file.
@@ -28,12 +29,16 @@ LOCK_FILE = "assetstored.lock"
 MARKER_FILE = "store.json"
 DATA_FILE = "data.mdb"
 ENGINE_LOCK_FILE = "lock.mdb"
+WAL_FILE = "data.wal"
 
 #: What LMDB makes of it for 126 readers.
 _ENGINE_LOCK_BYTES = 8192
 
 #: How long a new daemon waits for the writer process of one that was killed: its last commit.
 _ORPHAN_WAIT_S = 10.0
+
+#: What must not be touched while it is in use.
+_FILES = (DATA_FILE, ENGINE_LOCK_FILE, WAL_FILE)
 
 _REMOTE_FILE_SYSTEMS = frozenset(
     ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"]
@@ -147,7 +152,7 @@ def read_marker(data_dir: Path) -> Identity | None:
 def write_marker(data_dir: Path, identity: Identity) -> None:
     """Leave the marker, durably. Called once, when the store's first commit is on disk."""
     for directory in (data_dir, data_dir.parent):
-        _sync_directory(directory)  # LMDB does not sync the directories of its files
+        sync_directory(directory)  # LMDB does not sync the directories of its files
     text = json.dumps(
         {
             "format": identity.format,
@@ -162,10 +167,11 @@ def write_marker(data_dir: Path, identity: Identity) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(data_dir / MARKER_FILE)
-    _sync_directory(data_dir)
+    sync_directory(data_dir)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """See that the names of files in it are on disk."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -309,44 +315,45 @@ class FilesChanged(Exception):
 
 
 class FilesInUse:
-    """LMDB's two files as they are when this is made, and whether they still are.
+    """The files of the store as they are when this is made, and whether they still are.
 
     stat only: lmdb.h forbids to open and close the files within a process that uses them.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
+        self._paths = [str(data_dir / name) for name in _FILES]
         self._identity = file_identity(data_dir)
-        self._size = 0
+        self._sizes = [0] * len(_FILES)
         self.check()
 
     def check(self) -> None:
-        """Raise FilesChanged if one of them was removed or replaced, or the data file cut off."""
-        if self._identity is None or file_identity(self._data_dir) != self._identity:
+        """Raise FilesChanged if one of them was removed, replaced or cut off."""
+        found = _stat_files(self._paths)
+        if found is None or _identity_of(found) != self._identity:
             raise FilesChanged(
                 f"the files in {self._data_dir} were removed or replaced while in use; what "
                 "was acknowledged is in the old ones. Put them back, or restore a backup"
             )
-        path = self._data_dir / DATA_FILE
-        try:
-            size = os.stat(path).st_size
-        except OSError:
-            size = 0
-        if size < self._size:
-            raise FilesChanged(f"{path} was cut off while in use; {_RESTORE}")
-        self._size = size
+        sizes = [info.st_size for info in found]
+        for name, size, before in zip(_FILES, sizes, self._sizes, strict=True):
+            if size < before:
+                raise FilesChanged(f"{self._data_dir / name} was cut off while in use; {_RESTORE}")
+        self._sizes = sizes
 
 
 def file_identity(data_dir: Path) -> tuple[tuple[int, int], ...] | None:
-    """Device and inode of LMDB's two files, or None where one is missing or unlinked.
+    """Device and inode of the files of the store, or None where one is missing or unlinked."""
+    found = _stat_files([str(data_dir / name) for name in _FILES])
+    return None if found is None else _identity_of(found)
 
-    stat only: lmdb.h forbids to open and close the files within a process that uses them.
-    """
-    found = []
-    for name in (DATA_FILE, ENGINE_LOCK_FILE):
-        try:
-            info = os.stat(data_dir / name)
-        except OSError:
-            return None
-        found.append((info.st_dev, info.st_ino))
-    return tuple(found)
+
+def _stat_files(paths: list[str]) -> list[os.stat_result] | None:
+    try:
+        return [os.stat(path) for path in paths]
+    except OSError:
+        return None
+
+
+def _identity_of(found: list[os.stat_result]) -> tuple[tuple[int, int], ...]:
+    return tuple((info.st_dev, info.st_ino) for info in found)

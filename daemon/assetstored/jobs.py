@@ -13,8 +13,10 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from assetstore.errors import Refused
 from assetstore.messages import Order
 from assetstored.changes import Slice
+from assetstored.tail import Delta
 
 #: None, encoded.
 NOTHING: Final = msgspec.Raw(b"\xc0")
@@ -183,6 +185,18 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
     jobs: list[AnyJob]
 
 
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, tag="checkpoint"):
+    """Bring these changes, which are in the write-ahead log, into the data file.
+
+    ``remembered``: the ids of the changes among them, each with its first revision; ``last``: the
+    revision up to which it is all.
+    """
+
+    changes: Delta
+    remembered: list[tuple[bytes, int]]
+    last: int
+
+
 class Result(msgspec.Struct, frozen=True, array_like=True):
     """``code`` is None where the job was done, else it was refused and changed nothing.
 
@@ -196,6 +210,11 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     def decoded(self) -> Any:
         """The value, as plain lists, maps and numbers."""
         return msgspec.msgpack.decode(self.value)
+
+
+def result_of(exc: Refused) -> Result:
+    """The result of a job that was refused."""
+    return Result(exc.code, raw(exc.detail), str(exc))
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
@@ -213,13 +232,21 @@ class Refusing(msgspec.Struct, frozen=True, array_like=True, tag="refusing"):
 class Committed(msgspec.Struct, frozen=True, array_like=True, tag="committed"):
     """A batch is on disk. ``catalog_changed``: what was resolved before may be wrong now.
 
-    ``touched``: the assets that were changed, from the revision ``first`` on.
+    ``touched``: the assets that were changed, from the revision ``first`` on. ``remembered``: as in
+    Checkpoint.
     """
 
     results: list[Result]
     catalog_changed: bool
     first: int
     touched: set[int]
+    remembered: list[tuple[bytes, int]] = []
+
+
+class Checkpointed(msgspec.Struct, frozen=True, array_like=True, tag="checkpointed"):
+    """The changes of a Checkpoint are in the data file, or were refused for lack of room."""
+
+    result: Result
 
 
 class Broken(msgspec.Struct, frozen=True, array_like=True, tag="broken"):
@@ -228,9 +255,11 @@ class Broken(msgspec.Struct, frozen=True, array_like=True, tag="broken"):
     message: str
 
 
-AnyReport: TypeAlias = Ready | Refusing | Committed | Broken
+AnyReport: TypeAlias = Ready | Refusing | Committed | Checkpointed | Broken
 
-_batch_decoder = msgspec.msgpack.Decoder(Batch)
+_work_decoder: msgspec.msgpack.Decoder[Batch | Checkpoint] = msgspec.msgpack.Decoder(
+    Batch | Checkpoint
+)
 _report_decoder: msgspec.msgpack.Decoder[AnyReport] = msgspec.msgpack.Decoder(AnyReport)
 
 encode = msgspec.msgpack.Encoder().encode
@@ -241,5 +270,5 @@ def raw(value: Any) -> msgspec.Raw:
     return msgspec.Raw(encode(value))
 
 
-decode_batch = _batch_decoder.decode
+decode_work = _work_decoder.decode
 decode_report = _report_decoder.decode

@@ -66,6 +66,15 @@ class RequestMemory:
             oldest = next(iter(self._known))
             self._forget(self._known.pop(oldest))
 
+    def learn(self, pairs: list[tuple[bytes, int]], revision: int) -> None:
+        """Know what another has carried out and committed, up to this revision."""
+        self._pending.update(pairs)
+        self.committed(revision)
+
+    def pending(self) -> list[tuple[bytes, int]]:
+        """What was carried out in the present transaction: id and first revision."""
+        return list(self._pending.items())
+
     def aborted(self) -> None:
         """The transaction was not committed."""
         self._pending.clear()
@@ -97,7 +106,6 @@ class RequestMemory:
 
     def _load(self, overlay: Overlay, counters: Counters) -> None:
         """Learn from the journal what was carried out before this process began."""
-        self._is_loaded = True
         older: list[tuple[bytes, int]] = []
         # Known is all since the earliest of the rows that are there without a gap. What was kept
         # from before a gap may be much older than what was forgotten after it.
@@ -115,6 +123,7 @@ class RequestMemory:
                 older.append((row.request[0], revision))
         else:
             since_us = since_us if counters.compacted else 0
+        self._is_loaded = True
         self._loaded_since_us = since_us
         self._known = dict(reversed(older)) | self._known
 

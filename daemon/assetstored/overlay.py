@@ -5,6 +5,9 @@ that share a transaction cannot harm each other. And each key is written once, h
 changed: cheaper for the hot key of a fleet, and verify (py-lmdb 3.0) takes a large and then a small
 value of one key in one transaction for damage.
 
+The serving process keeps changes in the same way, over what it reads, and logs them; what it needs
+a transaction for is left to the writer.
+
 Rule: keys and values are bytes here; what they mean is decided elsewhere.
 """
 
@@ -16,9 +19,14 @@ from collections.abc import Iterator
 from assetstored.engine import Database, NotFoundError, Transaction
 from assetstored.stores import StoreHandles
 from assetstored.tables import JOURNAL, Space, Tables
+from assetstored.tail import Delta
 
 #: What stands in the notes of a job for a key that had not been changed before.
 _UNCHANGED = object()
+
+
+class NeedsWriter(Exception):
+    """This cannot be done beside a transaction: it is for the writer to do."""
 
 
 class Overlay:
@@ -28,26 +36,30 @@ class Overlay:
         self._txn = txn
         self._tables = tables
         self._handles = handles
-        self._changes: dict[Space, dict[bytes, bytes | None]] = {}
+        self._changes: Delta = {}
         self._created: set[int] = set()
         self._undo: list[tuple[Space, bytes, object]] = []
         self._undo_created: list[int] = []
         self._wrote = False
+        #: How many bytes of values were put here, also those that were taken back.
+        self.size_bytes = 0
 
     @property
     def changed(self) -> bool:
         """Whether there is anything to commit."""
         return self._wrote or bool(self._created) or any(self._changes.values())
 
+    @property
+    def delta(self) -> Delta:
+        """The changes; not to be changed."""
+        return self._changes
+
     def get(self, space: Space, key: bytes, /) -> bytes | None:
         """What stands under key, as this transaction leaves it; None in a store that is gone."""
         changes = self._changes.get(space)
         if changes is not None and key in changes:
             return changes[key]
-        if isinstance(space, bytes):
-            return self._txn.get(key, db=self._tables[space])
-        database = self._store(space)
-        return None if database is None else self._txn.get(key, db=database)
+        return self._stored(space, key)
 
     def put(self, space: Space, key: bytes, value: bytes) -> None:
         """Let value stand under key."""
@@ -105,6 +117,10 @@ class Overlay:
                         found.add(cursor.key())
                     more = cursor.next()
         return min(len(found), limit)
+
+    def preload(self, changes: Delta) -> None:
+        """Begin with these changes, which nothing takes back."""
+        self._changes = changes
 
     def flush(self) -> None:
         """Hand all changes to LMDB; still part of the transaction, and the last of it."""
@@ -178,9 +194,17 @@ class Overlay:
         """How many stores are open."""
         return len(self._handles)
 
+    def _stored(self, space: Space, key: bytes) -> bytes | None:
+        """What stands under key without the changes here."""
+        if isinstance(space, bytes):
+            return self._txn.get(key, db=self._tables[space])
+        database = self._store(space)
+        return None if database is None else self._txn.get(key, db=database)
+
     def _change(self, space: Space, key: bytes, value: bytes | None) -> None:
         changes = self._changes.setdefault(space, {})
         self._undo.append((space, key, changes.get(key, _UNCHANGED)))
+        self.size_bytes += 0 if value is None else len(value)
         changes[key] = value
 
     def _store(self, store_id: int) -> Database | None:

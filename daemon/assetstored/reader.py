@@ -6,8 +6,8 @@ Rule: nothing here writes, and nothing waits.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -15,25 +15,23 @@ from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES
 from assetstore.messages import AssetInfo, AssetRef, TrashInfo
 from assetstored import engine, keys, records
 from assetstored.catalog import Catalog
+from assetstored.journal_reader import JournalReader
 from assetstored.paging import Budget
-from assetstored.snapshots import Snapshots
 from assetstored.tables import (
     CATALOG,
-    DELETED,
     JOURNAL,
     META,
     TRASH,
     AcceptedManifest,
     CatalogRow,
     Counters,
-    DeletedRow,
-    JournalRow,
+    Space,
     TrashRow,
     decode_row,
-    deleted_key,
     id_key,
     read_row,
 )
+from assetstored.tail import ELSEWHERE
 
 #: How many keys one part of a count, or one page of the catalog, looks at: a few milliseconds.
 _COUNT_KEYS = 1_000
@@ -50,7 +48,7 @@ class Resolved(NamedTuple):
     store_id: int
 
 
-class Reader(Snapshots):
+class Reader(JournalReader):
     """The environment open for reading. One thread; every method answers from one snapshot."""
 
     def __init__(self, data_dir: str) -> None:
@@ -82,6 +80,10 @@ class Reader(Snapshots):
     def find_active(self, ref: AssetRef) -> tuple[int, CatalogRow]:
         """The active asset that ref names; raises InactiveAsset or UnknownAsset."""
         return self._catalog().find_active(ref)
+
+    def row_of(self, asset_id: int) -> CatalogRow:
+        """The row of an asset by its id."""
+        return self._catalog().row(asset_id)
 
     def assets(self, after: int, limit: int) -> tuple[list[AssetInfo], int | None]:
         """A page of the catalog, and where the next one begins."""
@@ -131,6 +133,10 @@ class Reader(Snapshots):
     def record(self, store_id: int, asset: str, key: str) -> bytes | None:
         """The sound record of a key of a store, or None. The asset's name is for Damaged."""
         stored_key = keys.stored_key(key)
+        if not self.tail.is_empty:
+            logged = self.tail.find(store_id, stored_key)
+            if logged is not ELSEWHERE:
+                return cast("bytes | None", logged)
         store = self._store(store_id)
         found = self._txn_now().get(stored_key, db=store)
         if found is None:
@@ -139,6 +145,15 @@ class Reader(Snapshots):
         if not records.is_sound(store_id, stored_key, record):
             raise records.damaged_entry(asset, key)
         return record
+
+    def value_of(self, space: Space, key: bytes) -> bytes | None:
+        """What stands under a key of LMDB, whatever it is. Raises NotFoundError."""
+        found = self.tail.find(space, key)
+        if found is ELSEWHERE:
+            where = self._tables[space] if isinstance(space, bytes) else self._store(space)
+            stored = self._txn_now().get(key, db=where)
+            return None if stored is None else bytes(stored)
+        return cast("bytes | None", found)
 
     def keys(
         self, ref: AssetRef, prefix: str, after: str | None, limit: int
@@ -193,6 +208,27 @@ class Reader(Snapshots):
         store_id = self.resolve(ref).store_id
         if not store_id:
             return
+        in_file = self._walk_file(ref, prefix, after, values=values)
+        logged = self.tail.of(store_id)
+        if not logged:
+            yield from in_file
+            return
+        first, low = prefix.encode(), (after or "").encode()
+        wanted = (
+            (key, stored_key, record)
+            for stored_key, record in logged.items()
+            if record is not None
+            and (key := _whole_key(stored_key, record)).startswith(first)
+            and key > low
+        )
+        others = (each for each in in_file if each[1] not in logged)
+        yield from heapq.merge(others, sorted(wanted))
+
+    def _walk_file(
+        self, ref: AssetRef, prefix: str, after: str | None, *, values: bool
+    ) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """As _walk, of what is in the data file."""
+        store_id = self.resolve(ref).store_id
         first, low = prefix.encode(), (after or "").encode()
         head = first[: keys.HEAD_BYTES]
         store = self._store(store_id)
@@ -287,7 +323,7 @@ class Reader(Snapshots):
             "map_bytes": info["map_size"],
             "assets_known": txn.stat(self._tables[CATALOG])["entries"],
             "trash_stores": txn.stat(self._tables[TRASH])["entries"],
-            "journal_events": txn.stat(self._tables[JOURNAL])["entries"],
+            "journal_events": txn.stat(self._tables[JOURNAL])["entries"] + self.logged_events(),
             "journal_bytes": self.journal_bytes(),
         }
 
@@ -297,81 +333,24 @@ class Reader(Snapshots):
         pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         return pages * stat["psize"]
 
-    # --- the journal, and stores of whatever state
-
-    def journal_row(self, revision: int) -> JournalRow | None:
-        """The change of this revision, or None if the journal does not hold it."""
-        return read_row(self.snapshot(), JOURNAL, id_key(revision), JournalRow)
-
-    def journal_rows(self, first: int) -> Iterator[tuple[int, JournalRow]]:
-        """The changes from a revision on."""
-        with self._txn_now().cursor(db=self._tables[JOURNAL]) as cursor:
-            if cursor.set_range(id_key(first)):
-                yield from _decoded(cursor.iternext())
-
-    def journal_rows_before(self, revision: int) -> Iterator[tuple[int, JournalRow]]:
-        """The changes before a revision, the newest first."""
-        with self._txn_now().cursor(db=self._tables[JOURNAL]) as cursor:
-            found = cursor.set_range(id_key(revision))
-            if cursor.prev() if found else cursor.last():
-                yield from _decoded(cursor.iterprev())
-
-    def row_of(self, asset_id: int) -> CatalogRow:
-        """The row of an asset by its id."""
-        return self._catalog().row(asset_id)
-
-    def deleted_head(self, store_id: int, key: str) -> records.Head | None:
-        """Where a key stands that was deleted, as far as the journal reaches."""
-        where = deleted_key(store_id, keys.stored_key(key))
-        row = read_row(self.snapshot(), DELETED, where, DeletedRow)
-        return None if row is None else records.Head(row.revision, row.sequence)
-
-    def keys_changed_after(
-        self, store_id: int, revision: int, after: bytes, limit: int
-    ) -> tuple[list[str], bytes | None]:
-        """Of the next keys of a store, in stored order, those that were changed after a revision;
-        and where to go on looking, or None at the end. At most limit are looked at."""
-        found: list[str] = []
-        store = self._store(store_id)  # which may begin another snapshot
-        with self._txn_now().cursor(db=store) as cursor:
-            more = cursor.set_range(after)
-            for _ in range(limit):
-                if not more:
-                    return found, None
-                stored_key, value = bytes(cursor.key()), cursor.value()
-                if len(value) < records.LEAST_BYTES:
-                    raise records.damaged_entry(f"of store {store_id}", repr(stored_key[:40]))
-                if records.head_of(value).revision > revision:
-                    is_long = keys.is_digest(stored_key)
-                    found.append(
-                        records.long_key_in_place(value) if is_long else stored_key.decode()
-                    )
-                more = cursor.next()
-            return found, bytes(cursor.key()) if more else None
-
-    def deleted_after(
-        self, store_id: int, revision: int, after: bytes, limit: int
-    ) -> tuple[list[int], bytes | None]:
-        """As keys_changed_after, of deleted keys: the revisions of their deletion."""
-        found: list[int] = []
-        beginning = id_key(store_id)
-        with self._txn_now().cursor(db=self._tables[DELETED]) as cursor:
-            more = cursor.set_range(max(after, beginning))
-            for _ in range(limit):
-                if not (more and bytes(cursor.key()).startswith(beginning)):
-                    return found, None
-                row = decode_row(DELETED, cursor.key(), cursor.value(), DeletedRow)
-                if row.revision > revision:
-                    found.append(row.revision)
-                more = cursor.next()
-            return found, bytes(cursor.key()) if more else None
-
     def _catalog(self) -> Catalog:
         return Catalog(self.snapshot())
 
     def _entries(self, store_id: int) -> int:
         store = self._store(store_id)
-        return self._txn_now().stat(store)["entries"]
+        txn = self._txn_now()
+        entries: int = txn.stat(store)["entries"]
+        for stored_key, record in self.tail.of(store_id).items():
+            entries += (record is not None) - (txn.get(stored_key, db=store) is not None)
+        return entries
+
+
+def _whole_key(stored_key: bytes, record: bytes) -> bytes:
+    if not keys.is_digest(stored_key):
+        return stored_key
+    key = records.long_key(record)
+    assert key is not None
+    return key.encode()
 
 
 def _until_digests(cursor: engine.ReadCursor) -> Iterator[tuple[bytes, bytes]]:
@@ -381,13 +360,6 @@ def _until_digests(cursor: engine.ReadCursor) -> Iterator[tuple[bytes, bytes]]:
     while more and (key := bytes(cursor.key())).startswith(head) and not keys.is_digest(key):
         yield key, key
         more = cursor.next()
-
-
-def _decoded(
-    rows: Iterable[tuple[memoryview, memoryview]],
-) -> Iterator[tuple[int, JournalRow]]:
-    for key, stored in rows:
-        yield int.from_bytes(key, "big"), decode_row(JOURNAL, key, stored, JournalRow)
 
 
 def active_assets(data_dir: str) -> Iterator[tuple[str, str, str | None]]:

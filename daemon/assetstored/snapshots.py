@@ -2,7 +2,7 @@
 
 A snapshot is one read transaction. It is given up as soon as a commit makes it old, so at any
 moment it pins no page that a newer commit has freed, and every answer that is given after a commit
-was acknowledged sees that commit.
+was acknowledged sees that commit. Over it lies the tail: what is logged and not yet in the file.
 
 Rule: transactions and handles; what is read through them is reader.py's.
 """
@@ -11,9 +11,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import NamedTuple, cast
 
 from assetstored import engine
 from assetstored.tables import DELETED, Snapshot, Tables, id_key, store_name
+from assetstored.tail import ELSEWHERE, Tail
+
+
+class TailSnapshot(NamedTuple):
+    """The tables as they are now: a snapshot, and the tail over it."""
+
+    txn: engine.ReadTransaction
+    tables: Tables
+    tail: Tail
+
+    def get(self, space: bytes, key: bytes, /) -> bytes | memoryview | None:
+        if not self.tail.is_empty:
+            found = self.tail.find(space, key)
+            if found is not ELSEWHERE:
+                return cast("bytes | None", found)
+        return self.txn.get(key, db=self.tables[space])
 
 
 class Snapshots:
@@ -25,6 +42,8 @@ class Snapshots:
         self._txn: engine.ReadTransaction | None = None
         self._stores: dict[int, engine.Database] = {}
         self._is_held = False
+        #: Whoever logs changes puts them here.
+        self.tail = Tail()
 
     def close(self) -> None:
         """Give up the snapshot and close the environment."""
@@ -49,8 +68,12 @@ class Snapshots:
         finally:
             self._is_held = False
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> TailSnapshot:
         """The tables as they are now."""
+        return TailSnapshot(self._txn_now(), self._tables, self.tail)
+
+    def stored(self) -> Snapshot:
+        """The tables as they are in the data file."""
         return Snapshot(self._txn_now(), self._tables)
 
     def has_store(self, store_id: int) -> bool:

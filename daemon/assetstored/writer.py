@@ -23,7 +23,7 @@ from assetstore.entries import Writer
 from assetstore.errors import Damaged, Refused, ServerFault, StoreFull
 from assetstore.framing import FrameReader, frame
 from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
-from assetstored import datadir, engine, jobs
+from assetstored import datadir, engine, jobs, wal
 from assetstored.apply import Changes, now_us
 from assetstored.memory import RequestMemory
 from assetstored.overlay import Overlay
@@ -39,6 +39,7 @@ from assetstored.tables import (
     read_row,
     write_row,
 )
+from assetstored.tail import Delta, decode_delta
 
 #: Frames between the two processes: a batch and one more of the largest values.
 MAX_BATCH_FRAME_BYTES = 1 << 30
@@ -90,19 +91,38 @@ class StoreOfWriter:
             return self._transact(batch)
         except _Failed as exc:
             if len(batch) == 1:
-                return self._nothing([_result_of(exc.refusal)])
+                return self._nothing([jobs.result_of(exc.refusal)])
         alone = [self.run([job]) for job in batch]
         return jobs.Committed(
             [result for committed in alone for result in committed.results],
             any(committed.catalog_changed for committed in alone),
             min(committed.first for committed in alone),
             set().union(*(committed.touched for committed in alone)),
+            [pair for committed in alone for pair in committed.remembered],
         )
 
     def _nothing(self, results: list[jobs.Result]) -> jobs.Committed:
         """The results of a transaction that changed nothing."""
         first = self._counters.revision + 1
         return jobs.Committed(results, catalog_changed=False, first=first, touched=set())
+
+    def checkpoint(self, work: jobs.Checkpoint) -> jobs.Checkpointed:
+        """Bring logged changes into the data file; when this returns, they are on disk there.
+
+        Refused where there is no room: then they are in the log only, as before. Raises
+        FatalFailure, also for what would be the damage of one store: the log has to be emptied.
+        """
+        size = sum(
+            len(value or b"") for changes in work.changes.values() for value in changes.values()
+        )
+        try:
+            self._redo(work.changes, size)
+        except _Failed as exc:
+            if not isinstance(exc.refusal, StoreFull):
+                raise FatalFailure(str(exc.refusal)) from exc
+            return jobs.Checkpointed(jobs.result_of(exc.refusal))
+        self._memory.learn(work.remembered, work.last)
+        return jobs.Checkpointed(jobs.Result(None))
 
     def check_readers(self) -> int:
         """Free the slots of readers that died; their snapshots pin pages. Returns how many."""
@@ -113,15 +133,8 @@ class StoreOfWriter:
 
     def _transact(self, batch: list[jobs.AnyJob]) -> jobs.Committed:
         """One transaction; raises _Failed if nothing of it happened, FatalFailure if it is open."""
-        try:
-            self._files.check()
-            if len(self._handles) > engine.WRITER_HANDLES:
-                self._reopen()
-            txn = self._env.begin(write=True)
-        except datadir.FilesChanged as exc:
-            raise FatalFailure(str(exc)) from exc
-        except engine.EngineError as exc:
-            raise FatalFailure(f"no transaction can be begun: {exc}") from exc
+        txn = self._begin()
+        size = _size_of(batch)
         try:
             changes = Changes(
                 Overlay(txn, self._tables, self._handles),
@@ -134,55 +147,91 @@ class StoreOfWriter:
             changes.finish()
         except Exception as exc:
             self._abort(txn)
-            raise _Failed(self._refusal_before_commit(exc, batch)) from exc
+            if not isinstance(exc, engine.EngineError):
+                what = batch[0] if len(batch) == 1 else "batch"
+                _log.error("a job failed: %r", what, exc_info=exc)
+            raise _Failed(self._refusal_before_commit(exc, size)) from exc
         if not changes.changed:
             self._abort(txn)
             return self._nothing(results)
+        self._commit(txn, size)
+        self._counters = changes.counters
+        remembered = self._memory.pending()
+        self._memory.committed(self._counters.revision)
+        return jobs.Committed(
+            results, changes.catalog_changed, changes.first, changes.touched, remembered
+        )
+
+    def _redo(self, changes: Delta, size: int) -> None:
+        """Make logged changes in one transaction; raises _Failed or FatalFailure."""
+        txn = self._begin()
+        try:
+            overlay = Overlay(txn, self._tables, self._handles)
+            overlay.preload(changes)
+            overlay.flush()
+            counters = read_row(Snapshot(txn, self._tables), META, b"counters", Counters)
+        except Exception as exc:
+            self._abort(txn)
+            if not isinstance(exc, engine.EngineError):
+                _log.error("logged changes cannot be made", exc_info=exc)
+            raise _Failed(self._refusal_before_commit(exc, size)) from exc
+        self._commit(txn, size)
+        assert counters is not None
+        self._counters = counters
+
+    def _begin(self) -> engine.Transaction:
+        try:
+            self._files.check()
+            if len(self._handles) > engine.WRITER_HANDLES:
+                self._reopen()
+            return self._env.begin(write=True)
+        except datadir.FilesChanged as exc:
+            raise FatalFailure(str(exc)) from exc
+        except engine.EngineError as exc:
+            raise FatalFailure(f"no transaction can be begun: {exc}") from exc
+
+    def _commit(self, txn: engine.Transaction, size: int) -> None:
         try:
             txn.commit()
         except engine.EngineError as exc:
             self._handles.aborted()
             self._memory.aborted()
-            raise _Failed(self._refusal_after_commit(exc, batch)) from exc
+            raise _Failed(self._refusal_after_commit(exc, size)) from exc
         self._handles.committed()
-        self._counters = changes.counters
-        self._memory.committed(self._counters.revision)
-        return jobs.Committed(results, changes.catalog_changed, changes.first, changes.touched)
 
     def _abort(self, txn: engine.Transaction) -> None:
         txn.abort()
         self._handles.aborted()
         self._memory.aborted()
 
-    def _refusal_before_commit(self, exc: Exception, batch: list[jobs.AnyJob]) -> Refused:
+    def _refusal_before_commit(self, exc: Exception, size: int) -> Refused:
         """Before the commit nothing of a transaction counts, whatever went wrong."""
         if not isinstance(exc, engine.EngineError):
-            _log.error("a job failed: %r", batch[0] if len(batch) == 1 else "batch", exc_info=exc)
             return ServerFault(f"a fault in the writer ({type(exc).__name__}); its log has more")
-        if self._failure_of(exc, batch) is engine.Failure.NO_ROOM:
-            return self._store_full(batch)
+        if self._failure_of(exc, size) is engine.Failure.NO_ROOM:
+            return self._store_full(size)
         _log.error("LMDB failed before a commit: %s", exc)
         return Damaged(
             f"LMDB cannot read what this change builds on: {exc}; other assets are served. "
             "Restore the data directory from a backup"
         )
 
-    def _refusal_after_commit(self, exc: engine.EngineError, batch: list[jobs.AnyJob]) -> Refused:
+    def _refusal_after_commit(self, exc: engine.EngineError, size: int) -> Refused:
         """A commit that lacked room did not happen; of any other failure nothing is known."""
-        if self._failure_of(exc, batch) is engine.Failure.FATAL:
+        if self._failure_of(exc, size) is engine.Failure.FATAL:
             raise FatalFailure(f"commit failed: {exc}") from exc
         try:
             # A failed write of the meta page shows only now: then the commit may be on disk.
             self._env.begin(write=True).abort()
         except engine.EngineError as panic:
             raise FatalFailure(f"commit failed: {exc}; {panic}") from panic
-        return self._store_full(batch)
+        return self._store_full(size)
 
-    def _failure_of(self, exc: engine.EngineError, batch: list[jobs.AnyJob]) -> engine.Failure:
-        return engine.failure_of(exc, self._path, _size_of(batch))
+    def _failure_of(self, exc: engine.EngineError, size: int) -> engine.Failure:
+        return engine.failure_of(exc, self._path, size)
 
-    def _store_full(self, batch: list[jobs.AnyJob]) -> StoreFull:
-        free, needed = engine.free_bytes(self._path), max(_size_of(batch), 64 * 1024)
+    def _store_full(self, size: int) -> StoreFull:
+        free, needed = engine.free_bytes(self._path), max(size, 64 * 1024)
         return StoreFull(
             f"no room on the disk of {self._path}: {free:,} bytes are free, this write needs "
             f"about {needed:,}; reads go on, and writes resume when there is room",
@@ -210,12 +259,52 @@ class StoreOfWriter:
         assert identity is not None
         if marker is None:
             try:
+                wal.create(self._data_dir / datadir.WAL_FILE, identity.store_id)
                 datadir.write_marker(self._data_dir, identity)
             except OSError as exc:
                 raise datadir.StartRefused(
-                    f"cannot write {self._data_dir / datadir.MARKER_FILE}: {exc.strerror}"
+                    f"cannot write in {self._data_dir}: {exc.strerror}"
                 ) from exc
+        logged = self._logged(identity) if marker is not None else []
+        self._files = datadir.FilesInUse(self._data_dir)
+        if logged:
+            self._recover(logged)
         return identity
+
+    def _recover(self, logged: list[wal.Record]) -> None:
+        """Bring what a daemon that was killed has left in the log into the data file."""
+        changes: Delta = {}
+        for record in logged:
+            for space, values in decode_delta(record.payload).items():
+                changes.setdefault(space, {}).update(values)
+        try:
+            self._redo(changes, sum(len(record.payload) for record in logged))
+        except (_Failed, FatalFailure) as exc:
+            raise datadir.StartRefused(
+                f"{len(logged)} logged changes cannot be brought into the data file: {exc}"
+            ) from exc
+        _log.info("made %d logged changes, up to revision %d", len(logged), self._counters.revision)
+
+    def _logged(self, identity: Identity) -> list[wal.Record]:
+        """The changes that are in the log and not in the data file."""
+        path = self._data_dir / datadir.WAL_FILE
+        try:
+            if not path.stat().st_size:
+                _log.warning("%s is empty: a new log is begun, as nothing was in it", path)
+                wal.create(path, identity.store_id)
+            return wal.recover(path, identity.store_id, self._counters.revision)
+        except FileNotFoundError:
+            raise datadir.StartRefused(
+                f"{path} is missing: it may hold changes that were acknowledged. Put it back, or "
+                "restore the data directory from a backup; if data.mdb is from a daemon that was "
+                f"stopped, and not killed, an empty file in its place will do: touch {path}"
+            ) from None
+        except wal.WalDamaged as exc:
+            raise datadir.StartRefused(
+                f"{path} is damaged: {exc}; restore the data directory from a backup"
+            ) from exc
+        except OSError as exc:
+            raise datadir.StartRefused(f"cannot read {path}: {exc.strerror}") from exc
 
     def _open(self, new: Identity | None) -> Identity | None:
         """Open the environment. A store without an identity gets ``new``, if given."""
@@ -242,7 +331,6 @@ class StoreOfWriter:
             raise datadir.StartRefused(str(exc)) from exc
         self._counters = counters or Counters()
         self._handles = StoreHandles(self._env)
-        self._files = datadir.FilesInUse(self._data_dir)
         return identity
 
     def _reopen(self) -> None:
@@ -272,11 +360,7 @@ def _attempt(changes: Changes, job: jobs.AnyJob) -> jobs.Result:
     try:
         return jobs.Result(None, changes.apply(job))
     except Refused as exc:
-        return _result_of(exc)
-
-
-def _result_of(exc: Refused) -> jobs.Result:
-    return jobs.Result(exc.code, jobs.raw(exc.detail), str(exc))
+        return jobs.result_of(exc)
 
 
 def run_writer(link: socket.socket, data_dir: Path, *, max_value_bytes: int) -> int:
@@ -307,16 +391,20 @@ def run_writer(link: socket.socket, data_dir: Path, *, max_value_bytes: int) -> 
                 return os.EX_OK
             reader.feed(data)
             continue
-        batch = jobs.decode_batch(payload).jobs
+        work = jobs.decode_work(payload)
+        report: jobs.AnyReport
         try:
             if time.monotonic() - readers_checked > _CHECK_READERS_S:
                 store.check_readers()
                 readers_checked = time.monotonic()
-            committed = store.run(batch)
+            if isinstance(work, jobs.Checkpoint):
+                report = store.checkpoint(work)
+            else:
+                report = store.run(work.jobs)
         except FatalFailure as exc:
             _send(link, jobs.Broken(str(exc)))
             return os.EX_IOERR
-        _send(link, committed)
+        _send(link, report)
 
 
 def _send(link: socket.socket, report: jobs.AnyReport) -> None:

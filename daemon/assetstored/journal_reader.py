@@ -1,0 +1,129 @@
+"""The journal and what was deleted, as the serving process reads them: in the file and in the tail.
+
+Rule: rows and keys; what they tell of the past is history.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from assetstored import keys, records
+from assetstored.snapshots import Snapshots
+from assetstored.tables import (
+    DELETED,
+    JOURNAL,
+    META,
+    Counters,
+    DeletedRow,
+    JournalRow,
+    decode_row,
+    deleted_key,
+    id_key,
+    read_row,
+)
+
+
+class JournalReader(Snapshots):
+    """Reads the journal. One thread; every method answers from one snapshot."""
+
+    def journal_row(self, revision: int) -> JournalRow | None:
+        """The change of this revision, or None if the journal does not hold it."""
+        return read_row(self.snapshot(), JOURNAL, id_key(revision), JournalRow)
+
+    def journal_rows(self, first: int) -> Iterator[tuple[int, JournalRow]]:
+        """The changes from a revision on."""
+        logged = self.tail.revisions()
+        if not logged or first < logged[0]:
+            with self._txn_now().cursor(db=self._tables[JOURNAL]) as cursor:
+                if cursor.set_range(id_key(first)):
+                    for revision, row in _decoded(cursor.iternext()):
+                        if logged and revision >= logged[0]:
+                            break
+                        yield revision, row
+        for revision in logged[max(0, first - logged.start) :]:
+            if (logged_row := self.journal_row(revision)) is not None:
+                yield revision, logged_row
+
+    def journal_rows_before(self, revision: int) -> Iterator[tuple[int, JournalRow]]:
+        """The changes before a revision, the newest first."""
+        logged = self.tail.revisions()
+        for logged_revision in reversed(logged[: max(0, revision - logged.start)]):
+            if (row := self.journal_row(logged_revision)) is not None:
+                yield logged_revision, row
+        if logged:
+            revision = min(revision, logged.start)
+        with self._txn_now().cursor(db=self._tables[JOURNAL]) as cursor:
+            found = cursor.set_range(id_key(revision))
+            if cursor.prev() if found else cursor.last():
+                yield from _decoded(cursor.iterprev())
+
+    def deleted_head(self, store_id: int, key: str) -> records.Head | None:
+        """Where a key stands that was deleted, as far as the journal reaches."""
+        where = deleted_key(store_id, keys.stored_key(key))
+        row = read_row(self.snapshot(), DELETED, where, DeletedRow)
+        return None if row is None else records.Head(row.revision, row.sequence)
+
+    def keys_changed_after(
+        self, store_id: int, revision: int, after: bytes, limit: int
+    ) -> tuple[list[str], bytes | None]:
+        """Of the next keys of a store, in stored order, those that were changed after a revision;
+        and where to go on looking, or None at the end. At most limit are looked at."""
+        found: list[str] = []
+        if not after:
+            found += (
+                stored_key.decode() if (key := records.long_key(record)) is None else key
+                for stored_key, record in self.tail.of(store_id).items()
+                if record is not None and records.head_of(record).revision > revision
+            )
+        store = self._store(store_id)  # which may begin another snapshot
+        with self._txn_now().cursor(db=store) as cursor:
+            more = cursor.set_range(after)
+            for _ in range(limit):
+                if not more:
+                    return found, None
+                stored_key, value = bytes(cursor.key()), cursor.value()
+                if len(value) < records.LEAST_BYTES:
+                    raise records.damaged_entry(f"of store {store_id}", repr(stored_key[:40]))
+                if records.head_of(value).revision > revision:
+                    is_long = keys.is_digest(stored_key)
+                    found.append(
+                        records.long_key_in_place(value) if is_long else stored_key.decode()
+                    )
+                more = cursor.next()
+            return found, bytes(cursor.key()) if more else None
+
+    def deleted_after(
+        self, store_id: int, revision: int, after: bytes, limit: int
+    ) -> tuple[list[int], bytes | None]:
+        """As keys_changed_after, of deleted keys: the revisions of their deletion."""
+        found: list[int] = []
+        beginning = id_key(store_id)
+        if not after:
+            for where, stored in self.tail.of(DELETED).items():
+                if stored is not None and where.startswith(beginning) and where != beginning:
+                    row = decode_row(DELETED, where, stored, DeletedRow)
+                    if row.revision > revision:
+                        found.append(row.revision)
+        with self._txn_now().cursor(db=self._tables[DELETED]) as cursor:
+            more = cursor.set_range(max(after, beginning))
+            for _ in range(limit):
+                if not (more and bytes(cursor.key()).startswith(beginning)):
+                    return found, None
+                row = decode_row(DELETED, cursor.key(), cursor.value(), DeletedRow)
+                if row.revision > revision:
+                    found.append(row.revision)
+                more = cursor.next()
+            return found, bytes(cursor.key()) if more else None
+
+    def logged_events(self) -> int:
+        """How many changes are logged, and not in the data file."""
+        counters = read_row(self.stored(), META, b"counters", Counters) or Counters()
+        logged = self.tail.revisions()
+        return len(logged[max(0, counters.revision + 1 - logged.start) :]) if logged else 0
+
+
+def _decoded(
+    rows: Iterable[tuple[memoryview, memoryview]],
+) -> Iterator[tuple[int, JournalRow]]:
+    for key, stored in rows:
+        yield int.from_bytes(key, "big"), decode_row(JOURNAL, key, stored, JournalRow)
