@@ -12,52 +12,45 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from benchmarks.field import Field
+from benchmarks.lives import LIVES
 from benchmarks.load import LoadFailed
-from benchmarks.machine import NotOnDisk, check_on_disk, describe_machine
-from benchmarks.run import Field, say_on_terminal, take_turns
+from benchmarks.machine import Mount, NotOnDisk, check_on_disk, describe_machine
 from benchmarks.systems.registry import SYSTEMS
 from benchmarks.tables import Report, report_lines
-from benchmarks.works import WORKS, Work
+from benchmarks.turns import Work, take_turns
+from benchmarks.works import WORKS
+
+_ALL: list[Work] = [*WORKS, *LIVES]
+
+#: What --quick leaves of it.
+_QUICK_SYSTEMS = ["assetstore", "redis", "redis-single", "echo", "disk"]
+_QUICK_WORKS = ["get", "set", "mix", "async", "life", "import"]
+_QUICK_ROUNDS, _ROUNDS = 3, 5
+_QUICK_SECONDS, _SECONDS = 0.4, 1.0
 
 
 def main() -> int:
     """Run what the command line says; returns the exit code."""
     arguments = _parser().parse_args()
     try:
-        works = chosen_works(arguments.only.split(",") if arguments.only else [])
-        names = chosen_systems(arguments.systems.split(",") if arguments.systems else [], works)
+        works = chosen_works(_names(arguments.only, _QUICK_WORKS if arguments.quick else []))
+        names = chosen_systems(_names(arguments.systems, _QUICK_SYSTEMS if arguments.quick else []))
         mount = check_on_disk(arguments.dir)
     except (ValueError, NotOnDisk) as exc:
         print(f"benchmarks: {exc}", file=sys.stderr)
-        return 2
-    rounds, seconds = arguments.rounds, arguments.seconds
+        return os.EX_USAGE
     # Whoever stops it by a signal gets the same order as with Ctrl-C: all that was started ends.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with Field(arguments.dir) as field:
-            say_on_terminal("starting the systems")
-            field.start(names)
-            results = take_turns(works, field.systems, rounds, seconds, say_on_terminal)
-            report: Report = {
-                "format": 1,
-                "made": time.strftime("%Y-%m-%d", time.gmtime()),
-                "rounds": rounds,
-                "seconds": seconds,
-                "machine": describe_machine(mount),
-                "versions": field.versions(),
-                "systems": {
-                    each.name: {"title": each.title, "survives": each.survives}
-                    for each in field.systems
-                },
-                "missing": field.missing,
-                "works": {work.name: work.title for work in works},
-                "results": results,
-            }
+        report = _run(arguments, works, names, mount)
     except KeyboardInterrupt:
-        print("\nbenchmarks: stopped", file=sys.stderr)
+        _say("")
+        print("benchmarks: stopped, and nothing is left behind", file=sys.stderr)
         return 130
     except LoadFailed as exc:
-        print(f"\nbenchmarks: {exc}", file=sys.stderr)
+        _say("")
+        print(f"benchmarks: {exc}", file=sys.stderr)
         return 1
     print("\n".join(report_lines(report)))
     if arguments.json:
@@ -72,18 +65,50 @@ def chosen_works(names: Sequence[str]) -> list[Work]:
     Raises ValueError for a name that is none.
     """
     for name in names:
-        if not any(_is_meant(name, work.name) for work in WORKS):
-            known = ", ".join(work.name for work in WORKS)
+        if not any(_is_meant(name, work.name) for work in _ALL):
+            known = ", ".join(work.name for work in _ALL)
             raise ValueError(f"--only: there is no work {name!r}; there are {known}")
-    return [work for work in WORKS if not names or any(_is_meant(n, work.name) for n in names)]
+    return [work for work in _ALL if not names or any(_is_meant(n, work.name) for n in names)]
 
 
-def chosen_systems(names: Sequence[str], works: Sequence[Work]) -> list[str]:
+def chosen_systems(names: Sequence[str]) -> list[str]:
     """The systems of these names; all for none. Raises ValueError for a name that is none."""
     for name in names:
         if name not in SYSTEMS:
             raise ValueError(f"--systems: there is no {name!r}; there are {', '.join(SYSTEMS)}")
     return [name for name in SYSTEMS if not names or name in names]
+
+
+def _run(
+    arguments: argparse.Namespace, works: Sequence[Work], names: Sequence[str], mount: Mount
+) -> Report:
+    rounds = arguments.rounds or (_QUICK_ROUNDS if arguments.quick else _ROUNDS)
+    seconds = arguments.seconds or (_QUICK_SECONDS if arguments.quick else _SECONDS)
+    with Field(arguments.dir) as field:
+        field.start(names, works, arguments.airflow, _say)
+        for name, reason in field.missing.items():
+            print(f"benchmarks: goes on without {name}: {reason}", file=sys.stderr)
+        results = take_turns(works, field.systems, rounds, seconds, _say)
+        return {
+            "format": 1,
+            "made": time.strftime("%Y-%m-%d", time.gmtime()),
+            "rounds": rounds,
+            "seconds": seconds,
+            "machine": describe_machine(mount),
+            "versions": field.versions(),
+            "missing": field.missing,
+            "results": results,
+        }
+
+
+def _say(text: str) -> None:
+    """Show how far it is, in one line of a terminal; elsewhere nothing."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _names(given: str | None, default: Sequence[str]) -> list[str]:
+    return list(default) if given is None else [name.strip() for name in given.split(",")]
 
 
 def _is_meant(name: str, work: str) -> bool:
@@ -94,18 +119,54 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _duration(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 60:
+        raise ValueError
+    return value
+
+
+def _directory(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no directory")
+    return path
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each takes its turn")
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long a turn takes")
-    parser.add_argument("--only", metavar="WORK,...", help="these works only: get, set-16, ...")
-    parser.add_argument("--systems", metavar="SYSTEM,...", help=f"of {', '.join(SYSTEMS)}")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there too")
-    parser.add_argument(
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=(
+            "Measures assetstore and its peers side by side, and prints the figures as tables. "
+            "docs/performance.md says how to read them."
+        ),
+        epilog=f"Works: {', '.join(work.name for work in _ALL)}. Systems: {', '.join(SYSTEMS)}.",
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help="less of everything: under two minutes")
+    add("--rounds", type=_positive, help=f"how many turns each takes (default {_ROUNDS})")
+    add("--seconds", type=_duration, help=f"how long a turn is, up to 60 (default {_SECONDS:g})")
+    add("--only", metavar="WORK,...", help="these works; get stands for get-1 and get-16")
+    add("--systems", metavar="SYSTEM,...", help="these systems")
+    add("--json", type=Path, metavar="PATH", help="also write what was measured there")
+    add(
         "--dir",
-        type=Path,
-        default=Path(os.environ.get("TMPDIR", "/var/tmp")),
-        help="a directory on the disk to measure (default: $TMPDIR or /var/tmp)",
+        type=_directory,
+        default=os.environ.get("TMPDIR", "/var/tmp"),
+        help="a directory on the disk to be measured (default: $TMPDIR or /var/tmp)",
+    )
+    add(
+        "--airflow",
+        metavar="PYTHON",
+        default=sys.executable,
+        help="an interpreter that has Airflow 3.3 (default: this one)",
     )
     return parser
 

@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 #: {"per_s": ..., "get": {"count": ..., "p50_us": ..., "p99_us": ...}, "cpu_us": {"serving": ...}}.
 Sample = dict[str, Any]
 
+#: All of a run, as it stands in the JSON:
+#: {work: {"title": ..., "systems": {name: {"title": ..., "survives": ..., "rounds": [sample]}}}}.
+Results = dict[str, dict[str, Any]]
+
 
 class Spread(NamedTuple):
     """The middle of the rounds, with the lowest and the highest."""
@@ -52,7 +56,6 @@ def load_sample(
         if ordered:
             sample[kind] = {
                 "count": len(ordered),
-                "mean_us": round(sum(ordered) / len(ordered) / 1000, 2),
                 "p50_us": round(percentile(ordered, 0.5) / 1000, 2),
                 "p99_us": round(percentile(ordered, 0.99) / 1000, 2),
             }
@@ -61,6 +64,11 @@ def load_sample(
             name: round(used_s / finished * 1e6, 2) for name, used_s in cpu_s.items()
         }
     return sample
+
+
+def life_sample(took_ns: Sequence[int]) -> Sample:
+    """The sample of a program that was run again and again."""
+    return {"count": len(took_ns), "p50_ms": round(percentile(sorted(took_ns), 0.5) / 1e6, 2)}
 
 
 def figure(sample: Sample, path: str) -> float | None:
@@ -73,6 +81,13 @@ def figure(sample: Sample, path: str) -> float | None:
     return float(found)
 
 
+def rounds_of(results: Results, work: str, system: str) -> list[Sample]:
+    """A sample for each round; none if this system took no part in this work."""
+    found = results.get(work, {}).get("systems", {}).get(system, {})
+    samples: list[Sample] = found.get("rounds", [])
+    return samples
+
+
 def series(samples: Sequence[Sample], path: str) -> list[float]:
     """That figure of each round; empty unless each round has it."""
     found = [figure(sample, path) for sample in samples]
@@ -81,6 +96,9 @@ def series(samples: Sequence[Sample], path: str) -> list[float]:
 
 def ratios(top: Sequence[float], bottom: Sequence[float]) -> list[float]:
     """One ratio a round: both took their turns in the same round, under the same weather."""
-    if len(top) != len(bottom):
-        raise ValueError(f"{len(top)} rounds cannot be compared with {len(bottom)}")
     return [above / below for above, below in zip(top, bottom, strict=True)]
+
+
+def differences(top: Sequence[float], bottom: Sequence[float]) -> list[float]:
+    """As ``ratios``, for what one has more than the other."""
+    return [above - below for above, below in zip(top, bottom, strict=True)]

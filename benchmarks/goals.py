@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.figures import Sample, Spread, ratios, series, spread
-
-#: Work -> system -> a sample for each round.
-Results = Mapping[str, Mapping[str, Sequence[Sample]]]
+from benchmarks.figures import Results, Spread, differences, ratios, rounds_of, series, spread
 
 
 class Figure(NamedTuple):
@@ -23,11 +20,13 @@ class Figure(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """A ratio of two figures, and what it must be."""
+    """Two figures, and what the one must be beside the other."""
 
     work: str
-    ratio: str
+    than: str
     limit: float
+    #: "x": that many times; "ms": that much more.
+    unit: str
     is_at_most: bool
     top: Figure
     bottom: Figure
@@ -55,31 +54,42 @@ def judge(goal: Goal, results: Results, missing: Mapping[str, str]) -> Verdict:
     """The verdict of these results; ``missing`` says why a system is not among them."""
     sides = []
     for side in (goal.top, goal.bottom):
-        found = series(results.get(side.work, {}).get(side.system, ()), side.path)
+        found = series(rounds_of(results, side.work, side.system), side.path)
         if not found:
-            why = missing.get(side.system, f"{side.work} of {side.system} was not in this run")
+            why = missing.get(side.system, f"{side.system} took no part in {side.work}")
             return Verdict(goal, None, why)
         sides.append(found)
-    return Verdict(goal, spread(ratios(*sides)), "")
+    compare = ratios if goal.unit == "x" else differences
+    return Verdict(goal, spread(compare(*sides)), "")
+
+
+def goals_of(results: Results) -> Sequence[Goal]:
+    """The goals that this run was about: those of which both works were done."""
+    return [goal for goal in GOALS if {goal.top.work, goal.bottom.work} <= results.keys()]
 
 
 def _p50(work: str, kind: str, limit: float, system: str, than: str) -> Goal:
     path = f"{kind}.p50_us"
     ours, theirs = Figure(work, "assetstore", path), Figure(work, system, path)
-    return Goal(f"{work}, p50", than, limit, True, ours, theirs)
+    return Goal(f"{work}, p50", than, limit, "x", True, ours, theirs)
 
 
 def _rate(work: str, limit: float, system: str, than: str) -> Goal:
     ours, theirs = Figure(work, "assetstore", "per_s"), Figure(work, system, "per_s")
-    return Goal(f"{work}, throughput", than, limit, False, ours, theirs)
+    return Goal(f"{work}, throughput", than, limit, "x", False, ours, theirs)
 
 
-def _cost_at_scale(kind: str) -> Goal:
-    large, small = (
-        Figure(f"assets-{kind}", system, f"{kind}.mean_us")
-        for system in ("assetstore-100k", "assetstore-100")
+def _cost_at_scale(work: str) -> Goal:
+    # The time a call takes is the inverse of how many there are in a second.
+    small, large = (
+        Figure(work, system, "per_s") for system in ("assetstore-100", "assetstore-100k")
     )
-    return Goal(f"assets-{kind}, mean", "100,000 assets / 100", 1.3, True, large, small)
+    return Goal(f"{work} of 100,000, time", "of 100", 1.3, "x", True, small, large)
+
+
+def _life(work: str, other: str, limit: float, unit: str, than: str) -> Goal:
+    ours, theirs = Figure(work, "assetstore", "p50_ms"), Figure(work, other, "p50_ms")
+    return Goal(work, than, limit, unit, True, ours, theirs)
 
 
 _ALWAYS = "Redis always"
@@ -98,6 +108,7 @@ GOALS = [
         "mix-16, p99 of get",
         "its own get-16",
         3.0,
+        "x",
         True,
         Figure("mix-16", "assetstore", "get.p99_us"),
         Figure("get-16", "assetstore", "get.p99_us"),
@@ -106,6 +117,10 @@ GOALS = [
     _rate("async-get", 3.0, "redis-single", "redis.asyncio, one connection"),
     _rate("async-set", 3.0, "redis", "redis.asyncio, a pool"),
     _rate("async-set", 3.0, "redis-single", "redis.asyncio, one connection"),
-    _cost_at_scale("get"),
-    _cost_at_scale("set"),
+    _cost_at_scale("assets-get-1"),
+    _cost_at_scale("assets-get-16"),
+    _cost_at_scale("assets-set-1"),
+    _cost_at_scale("assets-set-16"),
+    _life("life", "redis", 0.5, "x", "redis-py"),
+    _life("import", "msgspec", 15.0, "ms", "import msgspec"),
 ]

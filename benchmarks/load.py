@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +59,7 @@ def run_load(
     measured meanwhile. Raises LoadFailed; then all clients are gone too.
     """
     fork = multiprocessing.get_context("fork")
-    crew: dict[Connection, BaseProcess] = {}
+    crew: dict[Connection, ForkProcess] = {}
     try:
         for number in range(clients):
             ours, theirs = fork.Pipe()
@@ -120,7 +120,7 @@ def _cpu_used_s(processes: Mapping[str, int], begin: int, end: int) -> dict[str,
     return used
 
 
-def _hear(pipe: Connection, process: BaseProcess, deadline: float) -> Took:
+def _hear(pipe: Connection, process: ForkProcess, deadline: float) -> Took:
     if not pipe.poll(max(deadline - time.monotonic(), 0)):
         raise LoadFailed("a client process did not come to its end in time")
     try:

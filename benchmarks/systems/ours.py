@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.systems.process import ServerProcess
-from benchmarks.systems.system import KEY, AsyncSession, Session, System, Value
+from benchmarks.systems.system import KEY, AsyncSession, Session, System, Value, asset_name
 
 import assetstore
 from assetstore import AssetStoreError, AsyncClient, Client
@@ -132,8 +132,3 @@ class Assetstore100k(Assetstore100):
     name = "assetstore-100k"
     title = "assetstore, 100,000 assets"
     assets = 100_000
-
-
-def asset_name(number: int) -> str:
-    """The name of an asset of the benchmark."""
-    return f"asset-{number}"

@@ -23,7 +23,7 @@ class LmdbSession:
 
     def get(self, index: int) -> Any:
         with self._environment.begin() as transaction:
-            return msgspec.json.decode(transaction.get(self._keys[index]))
+            return msgspec.json.decode(transaction.get(self._keys[index], b""))
 
     def set(self, index: int, value: Value) -> Any:
         with self._environment.begin(write=True) as transaction:

@@ -33,13 +33,17 @@ class Missing(Exception):
     """A system that cannot be measured here; the message says what it lacks."""
 
 
-def system(name: str) -> System:
-    """A new system of that name, not started. Raises Missing without its packages."""
+def system(name: str, airflow: str) -> System:
+    """A new system of that name, not started; ``airflow`` is the interpreter that has Airflow.
+
+    Raises Missing without its packages.
+    """
     module, _, cls = SYSTEMS[name].partition(":")
     try:
-        found: System = getattr(import_module(f"benchmarks.systems.{module}"), cls)()
+        found = getattr(import_module(f"benchmarks.systems.{module}"), cls)
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.startswith(("benchmarks", "assetstore")):
             raise
         raise Missing(f"{exc.name} is not installed") from exc
-    return found
+    made: System = found(airflow) if name == "airflow" else found()
+    return made

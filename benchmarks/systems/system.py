@@ -10,10 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from benchmarks.figures import Sample
+from benchmarks.load import Prepare, run_load
+
 #: The key that every system reads and writes.
 KEY = "watermark"
 
 Value = dict[str, Any]
+
+
+def asset_name(number: int) -> str:
+    """The name of an asset of the benchmark."""
+    return f"asset-{number}"
 
 
 def value_of(number: int) -> Value:
@@ -63,6 +71,8 @@ class System(ABC):
     #: Kinds of work: "get", "set", "mix", "async", "assets".
     does: ClassVar[frozenset[str]] = frozenset({"get", "set", "mix"})
     max_clients: ClassVar[int] = 64
+    #: Where its clients connect, of a system that has a server.
+    socket: str = ""
     #: How many assets it knows when it has started.
     assets: ClassVar[int] = 100
 
@@ -87,6 +97,10 @@ class System(ABC):
     def processes(self) -> dict[str, int]:
         """Process ids by their part in the system."""
         return {}
+
+    def take_turn(self, work: str, prepare: Prepare, clients: int, seconds: float) -> Sample:
+        """What its clients achieve at the work of that name. Raises LoadFailed."""
+        return run_load(prepare, clients, seconds, self.processes())
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
