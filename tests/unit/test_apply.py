@@ -47,7 +47,7 @@ def everything(store: Store) -> list[object]:
     """All that is on disk, but for what waits in the trash."""
     assets, after = store.reader.assets(0, 1_000)
     assert after is None
-    txn, tables = store.reader.snapshot()
+    txn, tables = store.reader.stored()
     found: list[object] = []
     for table in TABLES:
         with txn.cursor(db=tables[table]) as cursor:

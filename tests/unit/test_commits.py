@@ -19,7 +19,7 @@ from assetstore.errors import Busy, InvalidRequest
 from assetstore.messages import AssetRef
 from assetstored import jobs
 from assetstored.changes import Slice
-from assetstored.commits import WriterLost
+from assetstored.writer_link import WriterLost
 
 
 def put(key: str = "k", value: bytes = b"1") -> jobs.Change:

@@ -79,7 +79,7 @@ def kept(store: Store) -> list[int]:
 
 def deleted_rows(store: Store) -> int:
     """How many deleted keys the journal can still tell of."""
-    txn, tables = store.reader.snapshot()
+    txn, tables = store.reader.stored()
     return txn.stat(tables[b"deleted"])["entries"]
 
 
@@ -512,7 +512,7 @@ def test_a_damaged_row_is_passed_over_and_kept(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         store.do(jobs.TrimSlice(0, NEVER_US, 0))
 
-        txn, tables = store.reader.snapshot()
+        txn, tables = store.reader.stored()
         with txn.cursor(db=tables[JOURNAL]) as cursor:
             assert [bytes(key) for key, _ in cursor] == [id_key(2)]
         assert store.reader.counters().compacted == 4
