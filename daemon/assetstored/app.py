@@ -20,7 +20,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,8 @@ from assetstored.changing import Changer
 from assetstored.commits import CommitQueue
 from assetstored.config import Config, ConfigInvalid
 from assetstored.feed import Feed
-from assetstored.listener import Listener, ListenRefused
+from assetstored.listener import Acceptor, Listener, ListenRefused
+from assetstored.loop import Loop
 from assetstored.manifest_keeper import ManifestKeeper
 from assetstored.reader import Reader
 from assetstored.sdnotify import Notifier
@@ -49,9 +49,6 @@ from assetstored.writer import run_writer
 from assetstored.writer_link import WriterLost
 
 _log = logging.getLogger("assetstored")
-
-#: Connections accepted in a row before others get their turn: a storm of them is no stall.
-_ACCEPTS_PER_TURN = 16
 
 #: How long a stop may take: a commit on a slow disk, and clients that fetch their answers.
 _STOP_S = 4.0
@@ -134,7 +131,8 @@ def _start(config: Config, data_dir: Path, listener: Listener) -> int:
     writers.close()
     try:
         daemon = Daemon(config, data_dir, listener, writer_pid)
-        return asyncio.run(daemon.run(writer_link, syncer_link))
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            return runner.run(daemon.run(writer_link, syncer_link))
     finally:
         # Or they would wait for us, and we for them.
         writer_link.close()
@@ -286,7 +284,7 @@ class Daemon:
             self._loop.add_signal_handler(
                 signal.SIGHUP, lambda: self._spawn(self._reload(keeper, changed))
             )
-            accepting = await self._listen(server)
+            accepting = Acceptor(self._listener.socket, server.connect)
             self._spawn(self._follow(keeper, changed))
             self._spawn(sweeper.run())
             self._spawn(trimmer.run())
@@ -318,18 +316,6 @@ class Daemon:
         if done:
             doing.result()
         return done
-
-    async def _listen(self, server: Server) -> asyncio.Server:
-        options: dict[str, Any] = {}
-        if sys.version_info >= (3, 13):
-            # The file is the listener's, or systemd's: asyncio must not remove it.
-            options["cleanup_socket"] = False
-        accepting = await self._loop.create_unix_server(
-            server.connect, sock=self._listener.socket, backlog=_ACCEPTS_PER_TURN, **options
-        )
-        # asyncio has one number for both: how many it accepts in a row, and how many may wait.
-        self._listener.listen()
-        return accepting
 
     async def _stop(self, server: Server) -> int:
         if self._failure is not None:

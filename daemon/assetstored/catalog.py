@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from assetstore.entries import time_from_us
 from assetstore.errors import Damaged, InactiveAsset, InvalidRequest, UnknownAsset
+from assetstore.limits import check_name, check_uri
 from assetstore.messages import AssetRef
 from assetstored.overlay import Overlay
 from assetstored.tables import (
@@ -109,6 +110,15 @@ class CatalogWriter(Catalog):
             _index_key(_BY_BOTH, row.name, row.uri),
         ):
             self._overlay.put(NAMES, index_key, id_key(asset_id))
+
+
+def checked(ref: AssetRef) -> AssetRef:
+    """The reference, if its name and uri may be such."""
+    if ref.name is not None:
+        check_name(ref.name)
+    if ref.uri is not None:
+        check_uri(ref.uri)
+    return ref
 
 
 def check_active(row: CatalogRow) -> None:

@@ -24,12 +24,11 @@ from assetstore.limits import (
     MAX_VALUE_DEPTH,
     check_computed_size,
     check_key,
-    check_name,
-    check_uri,
     check_value_size,
 )
 from assetstore.values import check_json
 from assetstored import jobs
+from assetstored.catalog import checked
 from assetstored.commits import CommitQueue
 from assetstored.peers import Peer
 from assetstored.reader import Reader
@@ -71,10 +70,15 @@ class Changer:
             )
         total = 0
         for operation in request.operations:
+            if type(operation) is m.SetKey:
+                size = len(operation.value)
+                if size > self._max_value_bytes:
+                    check_value_size(size, self._max_value_bytes)
+                total += size
+                continue
             for text in _texts(operation):
                 check_value_size(len(text), self._max_value_bytes)
-                if type(operation) is not m.SetKey:
-                    check_computed_size(len(text), "what was sent", _tag(operation))
+                check_computed_size(len(text), "what was sent", _tag(operation))
                 total += len(text)
         return total > _LARGE_VALUE_BYTES
 
@@ -98,6 +102,9 @@ class Changer:
     def check(self, request: m.Change) -> None:
         """Check its values here and now."""
         for operation in request.operations:
+            if type(operation) is m.SetKey:
+                check_json(operation.value)
+                continue
             for text in _texts(operation):
                 check_json(text)
 
@@ -170,7 +177,7 @@ class Changer:
                 return jobs.PurgeStores(trash_ids)
 
     def _id_of(self, ref: m.AssetRef) -> int:
-        return self._reader.resolve(checked(ref)).asset_id
+        return self._reader.resolve(ref).asset_id
 
 
 def _settle_again(
@@ -179,15 +186,6 @@ def _settle_again(
     if result.code is None and not result.decoded():
         result = jobs.Result(refusal.code, jobs.raw(refusal.detail), str(refusal))
     done(result)
-
-
-def checked(ref: m.AssetRef) -> m.AssetRef:
-    """The reference, if its name and uri may be such."""
-    if ref.name is not None:
-        check_name(ref.name)
-    if ref.uri is not None:
-        check_uri(ref.uri)
-    return ref
 
 
 def check_admin(caller: Caller, what: str) -> None:

@@ -1,16 +1,21 @@
-"""The listening socket: taken from systemd, or bound here.
+"""The listening socket: taken from systemd, or bound here, and who connects to it.
 
 Rule: only this file makes or removes the socket's file.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from assetstored.sdnotify import inherited_sockets
+
+_log = logging.getLogger("assetstored.server")
 
 #: sun_path has 108 bytes with its NUL (unix(7)).
 MAX_PATH_BYTES = 107
@@ -18,6 +23,12 @@ MAX_PATH_BYTES = 107
 #: Connections that wait while the daemon restarts or is busy accepting; the kernel caps it, and
 #: assetstored.socket has the same.
 _BACKLOG = 4_096
+
+#: Connections accepted in a row before others get their turn: a storm of them is no stall.
+_ACCEPTS_PER_TURN = 16
+
+#: How long nothing is accepted where the process has no descriptor left.
+_PAUSE_S = 1.0
 
 #: Who may connect is decided by the group of the directory and the socket: owner and group.
 _MODE = 0o660
@@ -53,10 +64,6 @@ class Listener:
     def path(self) -> Path:
         """Where clients connect."""
         return self._path
-
-    def listen(self) -> None:
-        """Let as many wait as may, whatever was said before."""
-        self.socket.listen(_BACKLOG)
 
     def close(self) -> None:
         """Stop listening; removes the file, if it is still the one that was made here."""
@@ -131,6 +138,43 @@ class Listener:
         raise ListenRefused(
             f"another process listens at {self._path}; stop it, or give this one another --socket"
         )
+
+
+class Acceptor:
+    """Takes new connections while it lives, and hands each of them on."""
+
+    def __init__(self, listening: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+        """``serve`` gets each new connection, which does not block."""
+        self._listening = listening
+        self._serve = serve
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._loop.add_reader(listening, self._accept)
+
+    def close(self) -> None:
+        """Accept no more; those that wait do so for the next daemon, if the socket stays."""
+        self._loop.remove_reader(self._listening)
+        if self._pause is not None:
+            self._pause.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            try:
+                sock, _ = self._listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as exc:
+                # Out of descriptors, or of memory: those that wait go on waiting.
+                _log.warning("no connection can be accepted for a second: %s", exc)
+                self._loop.remove_reader(self._listening)
+                self._pause = self._loop.call_later(_PAUSE_S, self._go_on)
+                return
+            sock.setblocking(False)
+            self._serve(sock)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listening, self._accept)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

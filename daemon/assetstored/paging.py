@@ -10,7 +10,7 @@ import time
 from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES
 
 #: How long one page is put together, for others wait meanwhile.
-PAGE_S = 0.002
+PAGE_S = 0.001
 
 
 class Budget:

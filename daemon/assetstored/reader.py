@@ -11,10 +11,10 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES
+from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES, check_key
 from assetstore.messages import AssetInfo, AssetRef, TrashInfo
 from assetstored import engine, keys, records
-from assetstored.catalog import Catalog
+from assetstored.catalog import Catalog, checked
 from assetstored.journal_reader import JournalReader
 from assetstored.paging import Budget
 from assetstored.tables import (
@@ -67,7 +67,7 @@ class Reader(JournalReader):
         """The active asset that ref names; raises InactiveAsset or UnknownAsset."""
         resolved = self._resolved.get(ref)
         if resolved is None:
-            asset_id, row = self._catalog().find_active(ref)
+            asset_id, row = self._catalog().find_active(checked(ref))
             if len(self._resolved) >= _RESOLVED:
                 self._resolved.clear()
             resolved = self._resolved[ref] = Resolved(asset_id, row.name, row.store_id)
@@ -125,8 +125,9 @@ class Reader(JournalReader):
     # --- entries
 
     def get(self, ref: AssetRef, key: str) -> msgspec.Raw | None:
-        """The WireEntry under key, encoded, or None. Raises Damaged."""
-        resolved = self.resolve(ref)
+        """The WireEntry under key, encoded, or None. Raises Damaged, InvalidRequest."""
+        resolved = self._resolved.get(ref) or self.resolve(ref)
+        check_key(key)
         record = self.record(resolved.store_id, resolved.name, key) if resolved.store_id else None
         return None if record is None else records.wire_entry(record)
 

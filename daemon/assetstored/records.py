@@ -143,7 +143,7 @@ def unseal(
 
 
 def _entry_crc(store_id: int, stored_key: bytes, array: bytes, body: bytes) -> int:
-    return crc32(body, crc32(array, crc32(stored_key, crc32(store_id.to_bytes(8, "big")))))
+    return crc32(body, crc32(store_id.to_bytes(8, "big") + stored_key + array))
 
 
 def _row_crc(table: bytes, key: bytes | memoryview, payload: bytes | memoryview) -> int:

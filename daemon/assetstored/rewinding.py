@@ -19,7 +19,7 @@ from assetstore import messages as m
 from assetstore.errors import Busy, Conflict, InvalidRequest, refusal
 from assetstore.limits import MAX_REWIND_BYTES, MAX_REWIND_KEYS, check_key
 from assetstored import history, jobs, records
-from assetstored.changing import Caller, Changer, checked
+from assetstored.changing import Caller, Changer
 from assetstored.reader import Reader, Resolved
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Rewinder:
         """Carry it out, once; or with dry_run only say what differs."""
         if request.age_ms and not request.dry_run and (again := await self._again(request, caller)):
             return again
-        asset = self._reader.resolve(checked(request.asset))
+        asset = self._reader.resolve(request.asset)
         if request.key is not None:
             check_key(request.key)
         at = self.revision_of(request.revision, request.time)
