@@ -20,17 +20,21 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """What becomes of the manifest file as it is now.
 
     accepted    is to be applied: the slices follow
+    known       is the very file whose assets are active: there was nothing to compare
     unchanged   is what is active already
     held        is valid, but deactivates so much that someone has to confirm its digest
     missing, unreadable, invalid
                 there is no manifest to speak of: the numbers are 0, and nothing changes
 
-    ``reason`` says why it is neither accepted nor unchanged, and what to do.
+    ``reason`` says why it is not accepted, unchanged or known, and what to do. ``fingerprint`` is
+    empty where there is no file. A known manifest has no digest and no numbers here: they are those
+    of the last one that was accepted.
     """
 
-    state: Literal["accepted", "unchanged", "missing", "unreadable", "invalid", "held"]
+    state: Literal["accepted", "known", "unchanged", "missing", "unreadable", "invalid", "held"]
     reason: str | None
     digest: str | None
+    fingerprint: bytes = b""
     active: int = 0
     proposed: int = 0
     activates: int = 0

@@ -140,12 +140,14 @@ class ApplySlice(Job, frozen=True, tag="apply_slice"):
 class FinishManifest(Job, frozen=True, tag="finish_manifest"):
     """All slices of this manifest are applied. Result: None.
 
-    ``writer``: who accepted it, or NOTHING where it needed nobody.
+    ``writer``: who accepted it, or NOTHING where it needed nobody. ``fingerprint``: as in
+    tables.AcceptedManifest.
     """
 
     digest: str
     path: str
     writer: msgspec.Raw = NOTHING
+    fingerprint: bytes = b""
 
 
 class Condemn(Job, frozen=True, tag="condemn"):

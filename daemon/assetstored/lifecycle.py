@@ -69,6 +69,11 @@ class Lifecycle:
 
     def apply_slice(self, job: jobs.ApplySlice) -> None:
         """Let assets leave, arrive and change groups."""
+        accepted = self._accepted()
+        if accepted is not None and accepted.fingerprint:
+            # In the same commit as the first change: from here on the active assets are not those
+            # of that file any more, however this ends.
+            self._write_accepted(msgspec.structs.replace(accepted, fingerprint=b""))
         for ref in job.slice.deactivate:
             self._deactivate(ref)
         for name, uri, group in job.slice.activate:
@@ -118,14 +123,25 @@ class Lifecycle:
         self._catalog.index(asset_id, row)
 
     def finish_manifest(self, job: jobs.FinishManifest) -> None:
-        """Note that a manifest is accepted."""
+        """Note that a manifest is accepted, or that it was read from another file than before."""
+        accepted = self._accepted()
+        if accepted is not None and (accepted.digest, accepted.path) == (job.digest, job.path):
+            self._write_accepted(msgspec.structs.replace(accepted, fingerprint=job.fingerprint))
+            return
         if job.writer != jobs.NOTHING:
             self._journal.writer = job.writer
         active = self._counters.active
-        row = AcceptedManifest(job.digest, job.path, self._now, active)
-        self._overlay.put(META, b"manifest", seal_row(META, b"manifest", row))
+        self._write_accepted(
+            AcceptedManifest(job.digest, job.path, self._now, active, job.fingerprint)
+        )
         value = details(digest=job.digest, path=job.path, assets=active)
         self._journal.note(NO_ASSET, "manifest", value=value)
+
+    def _accepted(self) -> AcceptedManifest | None:
+        return read_row(self._overlay, META, b"manifest", AcceptedManifest)
+
+    def _write_accepted(self, row: AcceptedManifest) -> None:
+        self._overlay.put(META, b"manifest", seal_row(META, b"manifest", row))
 
     # --- the trash
 

@@ -127,16 +127,25 @@ class ManifestKeeper:
         self, confirmed: str | None = None, writer: msgspec.Raw = jobs.NOTHING
     ) -> None:
         try:
+            accepted = self._reader.accepted_manifest()
             proposal = await propose(
                 self._data_dir,
                 self._path,
                 max_deactivate_fraction=self._fraction,
+                known=accepted.fingerprint if accepted else b"",
                 confirmed=confirmed,
             )
             with proposal:
                 verdict = proposal.verdict
                 if verdict.state in ("accepted", "unchanged"):
                     await self._apply(proposal, writer)
+                    return
+                if verdict.state == "known":
+                    # Nobody else changes what is active, so it is what it was when we asked.
+                    assert accepted is not None
+                    _log.debug("the manifest %s is the file that was applied last", self._path)
+                    self._held = None
+                    self._succeed(accepted.assets, verdict)
                     return
         except ProposalFailed as exc:
             self._keep_last("unreadable", str(exc))
@@ -157,14 +166,22 @@ class ManifestKeeper:
         self._held = None
         accepted = self._reader.accepted_manifest()
         assert verdict.digest is not None
-        if accepted is None or (accepted.digest, accepted.path) != (verdict.digest, self._path):
-            await self._queue.do(jobs.FinishManifest(verdict.digest, self._path, writer))
+        job = jobs.FinishManifest(verdict.digest, self._path, writer, verdict.fingerprint)
+        try:
+            await self._queue.do(job)
+        except Refused:
+            if accepted is None or (accepted.digest, accepted.path) != (job.digest, job.path):
+                raise
+            # Only the fingerprint is new: without it the same file is compared once more.
+        self._succeed(verdict.proposed, verdict)
+
+    def _succeed(self, active: int, verdict: Verdict) -> None:
         self.state, self.reason = "accepted", None
         if verdict.state == "accepted" or self._logged:
             _log.info(
                 "accepted the manifest %s: %d assets active; %d activated, %d deactivated",
                 self._path,
-                verdict.proposed,
+                active,
                 verdict.activates,
                 verdict.deactivates,
             )

@@ -1,10 +1,13 @@
 """Compares the manifest file with what is active: the short-lived child that proposer.py starts.
 
-    python -m assetstored.proposal DATA_DIR MANIFEST MAX_DEACTIVATE_FRACTION [DIGEST]
+    python -m assetstored.proposal DATA_DIR MANIFEST MAX_DEACTIVATE_FRACTION KNOWN [DIGEST]
 
 A manifest may have 64 MiB, or lie on a file system that hangs; as a process of its own this
 cannot hold up a single request, and whatever it dies of is only a reload that failed. On
 standard output it leaves frames of msgpack: a Verdict and, if that is "accepted", Slices.
+
+A file that was applied already is known by its fingerprint, KNOWN in hexadecimal, and then neither
+parsed nor compared; that spares a start most of its time.
 
 Rule: reads only. Nothing is changed here.
 """
@@ -17,6 +20,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from itertools import starmap
 from typing import BinaryIO, TypeAlias
 
@@ -33,6 +37,7 @@ from assetstore.manifest import (
     verdict,
 )
 from assetstore.messages import AssetRef
+from assetstore.version import VERSION
 from assetstored.changes import SLICE_CHANGES, Slice, Verdict
 from assetstored.manifest_file import ManifestMissing, ManifestUnreadable, read
 
@@ -52,25 +57,52 @@ MAX_RUN_S = 120
 def main(argv: list[str], active_assets: ActiveAssets) -> int:
     """Leave the frames on standard output; 0 if they are complete."""
     _restrain()
-    data_dir, path, fraction, *digest = argv
-    manifest = read_manifest(path)
+    data_dir, path, fraction, known, *digest = argv
+    content = read_content(path)
+    mark = fingerprint(content, path) if isinstance(content, bytes) else b""
+    if mark and mark.hex() == known:
+        write(sys.stdout.buffer, Verdict("known", None, None, mark), ())
+        return 0
+    manifest = parse_content(content, path)
     active = active_assets(data_dir) if isinstance(manifest, Manifest) else ()
     outcome, slices = propose(
         manifest,
         starmap(ManifestAsset, active),
         float(fraction),
         digest[0] if digest else None,
+        mark,
     )
     write(sys.stdout.buffer, outcome, slices)
     return 0
 
 
-def read_manifest(path: str) -> Manifest | Problem:
-    """The manifest, or why there is none."""
+def read_content(path: str) -> bytes | Problem:
+    """The bytes of the file, or why there are none."""
     try:
-        return parse(read(path), path=path)
+        return read(path)
     except (ManifestInvalid, ManifestMissing, ManifestUnreadable) as problem:
         return problem
+
+
+def parse_content(content: bytes | Problem, path: str) -> Manifest | Problem:
+    """The manifest in the bytes of the file, or why there is none."""
+    if not isinstance(content, bytes):
+        return content
+    try:
+        return parse(content, path=path)
+    except ManifestInvalid as problem:
+        return problem
+
+
+def fingerprint(content: bytes, path: str) -> bytes:
+    """The same only for the same bytes, at the same path, as the same programs would read them."""
+    programs = f"assetstore {VERSION}, msgspec {msgspec.__version__}, Python {sys.version}"
+    parts = (programs.encode(), os.fsencode(path), content)
+    digest = sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()
 
 
 def propose(
@@ -78,13 +110,15 @@ def propose(
     active: Iterable[ManifestAsset],
     max_deactivate_fraction: float,
     confirmed: str | None,
+    mark: bytes = b"",
 ) -> tuple[Verdict, Iterator[Slice]]:
     """What becomes of the manifest, and the changes it takes if it is to be applied.
 
     ``confirmed`` is the digest of a manifest that someone has looked at: that one is not held.
+    ``mark`` is the fingerprint of the file that it was read from.
     """
     if not isinstance(manifest, Manifest):
-        return Verdict(manifest.state, _sendable(str(manifest)), None), iter(())
+        return Verdict(manifest.state, _sendable(str(manifest)), None, mark), iter(())
     active = list(active)
     change = difference(active, manifest.assets)
     answer = verdict(len(active), change, max_deactivate_fraction)
@@ -96,15 +130,15 @@ def propose(
         "regroups": len(change.regroup),
     }
     if answer == "unchanged":
-        return Verdict("unchanged", None, manifest.digest, **counts), iter(())
+        return Verdict("unchanged", None, manifest.digest, mark, **counts), iter(())
     if answer == "held" and manifest.digest != confirmed:
         reason = (
             f"would deactivate {len(change.deactivate):,} of {len(active):,} active assets, and "
             f"max_deactivate_fraction is {max_deactivate_fraction:g}. `assetstore manifest diff` "
             "shows them; `assetstore manifest accept` applies it"
         )
-        return Verdict("held", reason, manifest.digest, **counts), iter(())
-    return Verdict("accepted", None, manifest.digest, **counts), slices(change)
+        return Verdict("held", reason, manifest.digest, mark, **counts), iter(())
+    return Verdict("accepted", None, manifest.digest, mark, **counts), slices(change)
 
 
 def slices(change: Difference) -> Iterator[Slice]:

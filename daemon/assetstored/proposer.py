@@ -86,19 +86,21 @@ async def propose(
     manifest: str,
     *,
     max_deactivate_fraction: float,
+    known: bytes = b"",
     confirmed: str | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Proposal:
     """The proposal for the manifest file as it is now, once the child has ended.
 
-    ``confirmed`` is the digest of the manifest that is not to be held. If the verdict bears
-    another, the file changed meanwhile, and was judged as in any reload.
+    ``known`` is the fingerprint of the file whose assets are active, if any. ``confirmed`` is the
+    digest of the manifest that is not to be held. If the verdict bears another, the file changed
+    meanwhile, and was judged as in any reload.
     Raises ProposalFailed. If cancelled, the child is gone before this returns.
     """
     answer = _memory("manifest-proposal")
     try:
         with _memory("manifest-proposal-errors") as errors:
-            argv = [data_dir, manifest, repr(max_deactivate_fraction)]
+            argv = [data_dir, manifest, repr(max_deactivate_fraction), known.hex()]
             argv += [confirmed] if confirmed else []
             status = await _run(argv, answer, errors, timeout_s)
             if status != 0:

@@ -67,12 +67,17 @@ class Counters(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class AcceptedManifest(Row, frozen=True):
-    """The manifest whose assets the catalog shows as active."""
+    """The manifest whose assets the catalog shows as active.
+
+    ``fingerprint``: of the very file that it was read from, or empty while another is being
+    applied. While it is there, to compare the same file again would find nothing to change.
+    """
 
     digest: str
     path: str
     accepted_at: int
     assets: int
+    fingerprint: bytes = b""
 
 
 class CatalogRow(Row, frozen=True):

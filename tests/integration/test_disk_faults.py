@@ -72,12 +72,12 @@ def daemon_on_disk(make_daemon: Callable[..., Daemon], disk: Disk) -> Daemon:
     return daemon
 
 
-def fill_store(client: assetstore.Client) -> tuple[int, StoreFull]:
+def fill_store(client: assetstore.Client, value: str = VALUE) -> tuple[int, StoreFull]:
     """Write until there is no more room; returns how many there are, and the refusal."""
     store = client.store("orders")
     for number in range(10_000):
         try:
-            store.set(f"key-{number}", VALUE)
+            store.set(f"key-{number}", value)
         except StoreFull as exc:
             return number, exc
     raise AssertionError("the store never got full")
@@ -303,3 +303,17 @@ def check_that_it_holds(root: Path, acknowledged: int) -> None:
     with daemon, daemon.client() as client:
         assert client.store("orders").get("counter", 0) == value
         assert client.store("orders").set("counter", 1_000) > 0
+
+
+def test_on_a_full_disk_the_same_assets_in_another_file_are_accepted_all_the_same(
+    daemon_on_disk: Daemon, disk: Disk
+) -> None:
+    daemon = daemon_on_disk
+    with daemon, daemon.client() as client:
+        disk.fill()
+        fill_store(client, "x")
+        before = client.status()["manifest"]
+        daemon.manifest.write_bytes(daemon.manifest.read_bytes() + b"\n")
+
+        assert client.reload_manifest()["manifest"] == before
+        assert before["state"] == "accepted"

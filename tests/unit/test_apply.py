@@ -332,6 +332,34 @@ def test_the_accepted_manifest_is_kept_with_its_time(store: Store) -> None:
     assert accepted.accepted_at >= before
 
 
+def test_the_first_change_of_another_manifest_withdraws_the_fingerprint(store: Store) -> None:
+    def mark() -> bytes:
+        accepted = store.reader.accepted_manifest()
+        assert accepted is not None
+        return accepted.fingerprint
+
+    store.do(jobs.FinishManifest("d1ce", "/m.json", fingerprint=b"mark"))
+    store.put("a", "k", b"1")
+    store.clear("a")
+    store.drop(store.trash()[0][0])
+    assert mark() == b"mark"
+
+    apply(store, regroup=[("a", "a", "group")])
+
+    assert mark() == b""
+
+
+def test_another_file_with_the_same_assets_is_no_event_and_leaves_the_time(store: Store) -> None:
+    store.do(jobs.FinishManifest("d1ce", "/m.json", fingerprint=b"mark"))
+    before, last = store.reader.accepted_manifest(), revision(store)
+
+    store.do(jobs.FinishManifest("d1ce", "/m.json", fingerprint=b"other"))
+
+    assert before is not None
+    after = msgspec.structs.replace(before, fingerprint=b"other")
+    assert (store.reader.accepted_manifest(), revision(store)) == (after, last)
+
+
 # --- restore
 
 

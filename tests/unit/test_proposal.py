@@ -18,12 +18,12 @@ from tests.support.waiting import wait_until
 from assetstore.framing import frame
 from assetstore.manifest import Manifest, ManifestAsset, ManifestInvalid, parse
 from assetstore.messages import AssetRef
-from assetstored import engine, proposer
+from assetstored import engine, proposal, proposer
 from assetstored.catalog import CatalogWriter
 from assetstored.changes import SLICE_CHANGES, Slice, Verdict
 from assetstored.manifest_file import ManifestMissing, ManifestUnreadable
 from assetstored.overlay import Overlay
-from assetstored.proposal import propose, read_manifest, write
+from assetstored.proposal import fingerprint, parse_content, propose, read_content, write
 from assetstored.proposer import Proposal, ProposalFailed
 from assetstored.stores import StoreHandles
 from assetstored.tables import CatalogRow, Tables
@@ -198,9 +198,9 @@ def test_what_is_written_is_what_is_read() -> None:
     out = io.BytesIO()
     write(out, outcome, parts)
 
-    with Proposal(out) as proposal:
-        assert proposal.verdict == outcome
-        assert list(proposal.slices()) == parts
+    with Proposal(out) as found:
+        assert found.verdict == outcome
+        assert list(found.slices()) == parts
     assert out.closed
 
 
@@ -225,11 +225,11 @@ def test_garbage_from_the_child_is_a_failure(left: io.BytesIO) -> None:
 
 def test_garbage_after_the_verdict_is_a_failure_of_the_slices() -> None:
     outcome = msgspec.msgpack.encode(Verdict("accepted", None, "d"))
-    with Proposal(answer(outcome, b"garbage")) as proposal, pytest.raises(ProposalFailed):
-        list(proposal.slices())
+    with Proposal(answer(outcome, b"garbage")) as found, pytest.raises(ProposalFailed):
+        list(found.slices())
     cut = answer(outcome, tail=b"\x00\x00\x00\x09cut")
-    with Proposal(cut) as proposal, pytest.raises(ProposalFailed):
-        list(proposal.slices())
+    with Proposal(cut) as found, pytest.raises(ProposalFailed):
+        list(found.slices())
 
 
 # --- the child itself
@@ -260,7 +260,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def run(
-    data_dir: str, path: Path, *, confirmed: str | None = None, timeout_s: float = 30.0
+    data_dir: str,
+    path: Path,
+    *,
+    known: bytes = b"",
+    confirmed: str | None = None,
+    timeout_s: float = 30.0,
 ) -> tuple[Verdict, list[Slice]]:
     """What the child answers."""
 
@@ -269,10 +274,11 @@ def run(
             data_dir,
             str(path),
             max_deactivate_fraction=0.5,
+            known=known,
             confirmed=confirmed,
             timeout_s=timeout_s,
-        ) as proposal:
-            return proposal.verdict, list(proposal.slices())
+        ) as found:
+            return found.verdict, list(found.slices())
 
     return asyncio.run(main())
 
@@ -451,8 +457,59 @@ def test_the_child_is_told_nothing_it_does_not_need(
 
 
 def test_reading_a_manifest_turns_its_problems_into_values(path: Path) -> None:
-    assert isinstance(read_manifest(str(path)), ManifestMissing)
+    def found() -> Manifest | ManifestInvalid | ManifestMissing | ManifestUnreadable:
+        return parse_content(read_content(str(path)), str(path))
+
+    assert isinstance(found(), ManifestMissing)
     path.write_bytes(b"\xff")
-    assert isinstance(read_manifest(str(path)), ManifestInvalid)
+    assert isinstance(found(), ManifestInvalid)
     path.write_text('{"version": 1, "assets": ["a"]}')
-    assert read_manifest(str(path)) == parse(path.read_bytes(), path=str(path))
+    assert found() == parse(path.read_bytes(), path=str(path))
+
+
+# --- a file that is known
+
+
+def test_every_verdict_on_a_file_has_its_fingerprint(data_dir: str, path: Path) -> None:
+    assert run(data_dir, path)[0].fingerprint == b""
+    for text in ("broken", '{"version": 1, "assets": ["gone"]}', '{"version": 1, "assets": []}'):
+        path.write_text(text)
+
+        assert run(data_dir, path)[0].fingerprint == fingerprint(text.encode(), str(path))
+
+
+def test_the_child_knows_the_file_that_was_applied_and_asks_nobody_what_is_active(
+    tmp_path: Path, path: Path
+) -> None:
+    path.write_text('{"version": 1, "assets": ["a"]}')
+    mark = fingerprint(path.read_bytes(), str(path))
+
+    outcome, parts = run(str(tmp_path / "no store"), path, known=mark)
+
+    assert (outcome, parts) == (Verdict("known", None, None, mark), [])
+
+
+def test_another_file_and_a_file_that_is_gone_are_not_known(data_dir: str, path: Path) -> None:
+    listed = [f"a{i}" for i in range(10)]
+    path.write_text(json.dumps({"version": 1, "assets": listed}))
+    mark = fingerprint(path.read_bytes(), str(path))
+
+    path.write_text(json.dumps({"version": 1, "assets": listed[1:]}))
+    assert run(data_dir, path, known=mark)[0].state == "accepted"
+    path.write_text(json.dumps({"version": 1, "assets": listed}, indent=1))
+    assert run(data_dir, path, known=mark)[0].state == "unchanged"
+    path.write_text("")
+    assert run(data_dir, path, known=mark)[0].state == "invalid"
+    path.unlink()
+    assert run(data_dir, path, known=mark)[0].state == "missing"
+
+
+def test_the_fingerprint_is_of_bytes_and_path_and_of_the_programs_that_read_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    marks = [fingerprint(b"bytes", "m.json"), fingerprint(b"bytes", "m.toml")]
+    marks += [fingerprint(b"bytes.", "m.json"), fingerprint(b"nbytes", "m.jso")]
+    monkeypatch.setattr(proposal, "VERSION", "another")
+    marks.append(fingerprint(b"bytes", "m.json"))
+
+    assert len(set(marks)) == len(marks)
