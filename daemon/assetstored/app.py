@@ -268,6 +268,7 @@ class Daemon:
         )
         server = Server(service, limits, store_id)
         self._server = reporter.server = server
+        queue.watch_crowd(lambda: server.crowd)
         reporter.service = service
 
         changed = asyncio.Event()

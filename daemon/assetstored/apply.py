@@ -23,6 +23,7 @@ from assetstored.overlay import NeedsWriter, Overlay
 from assetstored.tables import (
     JOURNAL,
     META,
+    CatalogRow,
     Counters,
     JournalRow,
     decode_row,
@@ -51,7 +52,8 @@ class Changes:
     """The changes of one transaction.
 
     ``counters`` are those of the store when it begins; they are written when it ends. ``writer``
-    is the daemon's own, for what no client asked for.
+    is the daemon's own, for what no client asked for. ``assets``: rows of the catalog that are
+    known already.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Changes:
         *,
         writer: msgspec.Raw,
         max_value_bytes: int,
+        assets: dict[int, CatalogRow] | None = None,
     ) -> None:
         self._overlay = overlay
         self._memory = memory
@@ -70,7 +73,7 @@ class Changes:
         self._journal = JournalWriter(overlay, self._now)
         self._entries = EntryWriter(overlay, self._journal, self._now, max_value_bytes)
         self.counters = msgspec.structs.replace(counters)
-        self._life = Lifecycle(overlay, self._journal, self.counters, self._now)
+        self._life = Lifecycle(overlay, self._journal, self.counters, self._now, assets)
         self.first = counters.revision + 1
 
     @property

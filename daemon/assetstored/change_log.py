@@ -25,7 +25,7 @@ from assetstored.overlay import NeedsWriter, Overlay
 from assetstored.reader import Reader
 from assetstored.stores import StoreHandles
 from assetstored.syncer import Syncer
-from assetstored.tables import Counters, Space, Tables
+from assetstored.tables import CatalogRow, Counters, Space, Tables
 from assetstored.tail import Delta, encode_delta
 from assetstored.wal import HALF_BYTES, Wal
 
@@ -49,6 +49,13 @@ _MAX_BATCH_BYTES = 1 << 20
 #: acknowledged: what is logged must fit there.
 _LEAST_ROOM_BYTES = 64 << 20
 _ROOM_CHECK_S = 0.05
+
+#: How often it is seen whether the files are where they were; what is logged meanwhile is not lost
+#: if they are put back.
+_FILES_CHECK_S = 0.05
+
+#: Rows of the catalog that are kept at hand.
+_ASSETS = 10_000
 
 #: When what is logged is brought into the data file: after this part of a half, or so many stores,
 #: as each has to be opened.
@@ -93,7 +100,10 @@ class ChangeLog:
         self._memory = RequestMemory()
         self._remembered: list[tuple[bytes, int]] = []
         self._counters: Counters | None = None
+        # Rows of the catalog, which only the writer changes.
+        self._assets: dict[int, CatalogRow] = {}
         self._room_known_until = 0.0
+        self._files_known_until = 0.0
         self._has_room = False
 
     def close(self) -> None:
@@ -126,6 +136,8 @@ class ChangeLog:
         """Do the jobs, as far as it goes; nobody sees it before ``logged``."""
         if self._counters is None:
             self._counters = self._reader.counters()
+        if len(self._assets) > _ASSETS:
+            self._assets.clear()
         overlay = _TailOverlay(self._reader)
         changes = Changes(
             overlay,
@@ -133,6 +145,7 @@ class ChangeLog:
             self._memory,
             writer=jobs.NOTHING,
             max_value_bytes=self._max_value_bytes,
+            assets=self._assets,
         )
         results: list[jobs.Result] = []
         needs_writer = False
@@ -180,7 +193,10 @@ class ChangeLog:
 
         Raises OSError, and FilesChanged where the files of the store are not what they were.
         """
-        self._files.check()
+        now = time.monotonic()
+        if now > self._files_known_until:
+            self._files_known_until = now + _FILES_CHECK_S
+            self._files.check()
         self._wal.append(carried.payload, carried.first, carried.counters.revision)
         if done is None:
             self._syncer.sync_now()
@@ -230,6 +246,8 @@ class ChangeLog:
     def committed(self, report: jobs.Committed) -> None:
         """The writer has committed something else; nothing was logged meanwhile."""
         self._counters = None
+        if report.catalog_changed:
+            self._assets.clear()
         last = max((revision for _, revision in report.remembered), default=0)
         self._memory.learn(report.remembered, last)
 

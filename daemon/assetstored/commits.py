@@ -34,6 +34,10 @@ _LOGGED_JOBS = 64
 #: How long a change is only in the log, at most.
 _CHECKPOINT_S = 0.25
 
+#: A sync that takes longer is left to the syncing process, and so are as many after it.
+_SHORT_SYNC_S = 0.002
+_AFTER_LONG_SYNC = 100
+
 #: When what had no room is tried again.
 _FULL_RETRY_S = 0.5
 
@@ -86,6 +90,9 @@ class CommitQueue:
         # Carried out, and there is no room for it in the log yet.
         self._held: Carried | None = None
         self._full: jobs.Result | None = None
+        self._crowd: Callable[[], int] | None = None
+        self._crowd_before = -1
+        self._syncs_aside = 0
         self.commits = 0
         self.committed_jobs = 0
 
@@ -99,6 +106,10 @@ class CommitQueue:
     def log_changes(self, log: ChangeLog) -> None:
         """From now on changes of keys are logged. Before, and without it, the writer does all."""
         self._log = log
+
+    def watch_crowd(self, crowd: Callable[[], int]) -> None:
+        """``crowd()`` counts how often another client has asked for something than just before."""
+        self._crowd = crowd
 
     @property
     def queued(self) -> int:
@@ -236,8 +247,9 @@ class CommitQueue:
     def _hand_out(self, batch: list[_Waiting], results: list[jobs.Result]) -> None:
         for item, result in zip(batch, results, strict=True):
             item.done(result)
-        self._scheduled = True
-        self._next()
+        if self._waiting or self._background or self._idle:
+            self._scheduled = True
+            self._next()
 
     def _take(self) -> list[_Waiting]:
         """The next batch: background work and clients take turns. Empty where nothing waits."""
@@ -303,9 +315,26 @@ class CommitQueue:
                 self._held = carried
                 return
         try:
-            log.write(carried, partial(self._logged, log, carried))
+            if self._is_alone():
+                begun = time.monotonic()
+                log.write(carried, None)
+                if time.monotonic() - begun > _SHORT_SYNC_S:
+                    self._syncs_aside = _AFTER_LONG_SYNC
+                self._logged(log, carried)
+            else:
+                log.write(carried, partial(self._logged, log, carried))
         except (OSError, FilesChanged) as exc:
             self._lose(f"the write-ahead log cannot be written: {exc}")
+
+    def _is_alone(self) -> bool:
+        """Whether nobody has to wait while the log is synced here: one process less is asked."""
+        if self._crowd is None:
+            return False
+        before, self._crowd_before = self._crowd_before, self._crowd()
+        if self._syncs_aside:
+            self._syncs_aside -= 1
+            return False
+        return before == self._crowd_before and not self._waiting
 
     def _logged(self, log: ChangeLog, carried: Carried) -> None:
         if self._lost:

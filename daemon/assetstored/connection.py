@@ -87,6 +87,8 @@ class Connection(Channel):
 
     def lost(self) -> None:
         self._closing = True
+        if self._server.latest is self:
+            self._server.latest = None
         self._server.connections.discard(self)
         for waiting in list(self.waiting):
             waiting.cancel()
@@ -95,6 +97,10 @@ class Connection(Channel):
             self._server.all_gone.set()
 
     def received(self, data: bytes) -> None:
+        server = self._server
+        if server.latest is not self:
+            server.latest = self
+            server.crowd += 1
         size = len(data) - HEADER_BYTES
         if (
             0 < size <= self._max_single_bytes

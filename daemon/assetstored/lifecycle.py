@@ -41,14 +41,19 @@ class Lifecycle:
     """Changes of assets and of their stores within one transaction."""
 
     def __init__(
-        self, overlay: Overlay, journal: JournalWriter, counters: Counters, now_us: int
+        self,
+        overlay: Overlay,
+        journal: JournalWriter,
+        counters: Counters,
+        now_us: int,
+        rows: dict[int, CatalogRow] | None = None,
     ) -> None:
         self._overlay = overlay
         self._journal = journal
         self._counters = counters
         self._now = now_us
         self._catalog = CatalogWriter(overlay)
-        self._rows: dict[int, CatalogRow] = {}
+        self._rows = {} if rows is None else rows
         self.catalog_changed = False
 
     def take_back(self) -> None:

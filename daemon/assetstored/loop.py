@@ -2,7 +2,8 @@
 
 asyncio calls back through a queue and a transport, which costs more than most requests do. Of the
 descriptors registered here by ``attach`` a handler is called while the selector is being asked;
-all others are asyncio's as ever.
+all others are asyncio's as ever. The selector comes back to asyncio when something else is ready,
+when a handler has asked for a callback or a timer, and when the next timer is due.
 
 Rule: knows descriptors and handlers, and nothing of what is read from them.
 """
@@ -14,11 +15,15 @@ import contextlib
 import math
 import select
 import selectors
+import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
+
+_Ts = TypeVarTuple("_Ts")
 
 #: What is taken from the kernel in one turn; timers and others come between two.
 _EVENTS = 256
@@ -31,6 +36,8 @@ class LoopSelector(selectors.BaseSelector):
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._handlers: dict[int, Callable[[int], None]] = {}
+        #: Set when asyncio has something to do before it asks again.
+        self.is_due = False
 
     # --- what clients are read by
 
@@ -86,22 +93,26 @@ class LoopSelector(selectors.BaseSelector):
         else:
             # epoll counts in milliseconds; a timer is not to be asked about too early.
             wait = math.ceil(timeout * 1e3) * 1e-3
-        ready = []
+        deadline = time.monotonic() + wait
+        self.is_due = False
         handlers = self._handlers
-        for fd, events in self._epoll.poll(wait, _EVENTS):
-            handler = handlers.get(fd)
-            if handler is not None:
-                handler(events)
-                continue
-            key = self._keys.get(fd)
-            if key is not None:
-                found = 0
-                if events & ~select.EPOLLIN:
-                    found |= selectors.EVENT_WRITE
-                if events & ~select.EPOLLOUT:
-                    found |= selectors.EVENT_READ
-                ready.append((key, found & key.events))
-        return ready
+        ready: list[tuple[selectors.SelectorKey, int]] = []
+        while True:
+            for fd, events in self._epoll.poll(wait, _EVENTS):
+                handler = handlers.get(fd)
+                if handler is not None:
+                    handler(events)
+                elif (key := self._keys.get(fd)) is not None:
+                    found = 0
+                    if events & ~select.EPOLLIN:
+                        found |= selectors.EVENT_WRITE
+                    if events & ~select.EPOLLOUT:
+                        found |= selectors.EVENT_READ
+                    ready.append((key, found & key.events))
+            if ready or self.is_due or wait == 0.0:
+                return ready
+            if wait > 0.0 and (wait := deadline - time.monotonic()) <= 0.0:
+                return ready
 
     def get_map(self) -> Mapping[FileDescriptorLike, selectors.SelectorKey]:
         return {key.fileobj: key for key in self._keys.values()}
@@ -122,6 +133,27 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.clients = LoopSelector()
         super().__init__(self.clients)
+
+    # What asyncio is asked for while the selector waits must not wait for the next event.
+
+    def call_soon(
+        self,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        self.clients.is_due = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self.clients.is_due = True
+        return super().call_at(when, callback, *args, context=context)
 
 
 def _to_epoll(events: int) -> int:

@@ -40,6 +40,9 @@ class Server:
         self.limits = limits
         self.connections: set[Connection] = set()
         self.stopping = False
+        #: Who has sent something last, and how often that was another than before.
+        self.latest: Connection | None = None
+        self.crowd = 0
         self.all_gone = asyncio.Event()
         self.welcome = m.Welcome(
             m.PROTOCOL_VERSION,
