@@ -6,13 +6,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCH  := .venv-bench
 RUN    := var
 REST   := .pytest_cache/rest.log
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run build generate install-systemd clean \
         test _test-integration _test-rest test-crash test-crash-full test-system \
-        check _types _units-a-l _units-m-z
+        check _types _units-a-l _units-m-z bench bench-quick
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,14 +22,18 @@ setup: $(STAMP) ## make .venv with the project and its tools in it
 	@echo '$(VENV) is ready. What there is: make help'
 
 # pip first: the one that comes with Python 3.11 does not know --group.
-$(STAMP): pyproject.toml
+define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'assetstore needs Python 3.11 or newer, and $(PYTHON) is not: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo '$(PYTHON) comes without venv: apt-get install python3-venv' >&2; exit 1; }
-	@echo 'Setting up $(VENV) (once) ...'
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo 'Setting up $(1) (once) ...'
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --upgrade pip
+endef
+
+$(STAMP): pyproject.toml
+	$(call make_venv,$(VENV))
 	@$(BIN)/python -m pip install --quiet --editable '.[daemon,cli]' --group dev
 	@touch $@
 
@@ -82,6 +87,22 @@ generate: $(STAMP) ## write what is made from other files: the blocking client, 
 	@$(BIN)/python scripts/unasync.py
 	@$(BIN)/python scripts/cli_manual.py
 
+# What is measured is what a user installs, not the checkout.
+$(BENCH)/.made: pyproject.toml
+	$(call make_venv,$(BENCH))
+	@$(BENCH)/bin/python -m pip install --quiet '.[daemon]' --group bench
+	@touch $@
+
+$(BENCH)/.installed: $(BENCH)/.made $(shell find lib daemon cli -name '*.py')
+	@$(BENCH)/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	@touch $@
+
+bench: $(BENCH)/.installed ## measure beside Redis and others (15 minutes); BENCH_FLAGS="--help" says more
+	@$(BENCH)/bin/python -m benchmarks --json benchmarks/results/latest.json $(BENCH_FLAGS)
+
+bench-quick: $(BENCH)/.installed ## the same in under 2 minutes, less exact
+	@$(BENCH)/bin/python -m benchmarks --quick --json benchmarks/results/quick.json $(BENCH_FLAGS)
+
 build: $(STAMP) ## sdist and wheel into dist/
 	@$(BIN)/python -m build
 
@@ -89,5 +110,6 @@ install-systemd: ## units, users and default configuration; heeds DESTDIR, PREFI
 	@systemd/install.sh
 
 clean: ## back to a fresh clone; leaves ./var alone, for it holds data
-	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(BENCH) dist build .mypy_cache .ruff_cache .pytest_cache
+	@rm -f benchmarks/results/latest.json benchmarks/results/quick.json
 	@find . -path ./$(RUN) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from benchmarks.field import Field
+from benchmarks.interrupts import install
 from benchmarks.lives import LIVES
 from benchmarks.load import LoadFailed
 from benchmarks.machine import Mount, NotOnDisk, check_on_disk, describe_machine
+from benchmarks.record import Report, write
 from benchmarks.systems.registry import SYSTEMS
-from benchmarks.tables import Report, report_lines
+from benchmarks.tables import report_lines
 from benchmarks.turns import Work, take_turns
 from benchmarks.works import WORKS
 
@@ -40,8 +39,7 @@ def main() -> int:
     except (ValueError, NotOnDisk) as exc:
         print(f"benchmarks: {exc}", file=sys.stderr)
         return os.EX_USAGE
-    # Whoever stops it by a signal gets the same order as with Ctrl-C: all that was started ends.
-    signal.signal(signal.SIGTERM, _interrupt)
+    install()
     try:
         report = _run(arguments, works, names, mount)
     except KeyboardInterrupt:
@@ -54,8 +52,7 @@ def main() -> int:
         return 1
     print("\n".join(report_lines(report)))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+        write(report, arguments.json)
     return 0
 
 
@@ -115,21 +112,19 @@ def _is_meant(name: str, work: str) -> bool:
     return work == name or work.startswith(f"{name}-")
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def _duration(text: str) -> float:
-    value = float(text)
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 60:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, up to 60")
     return value
 
 
@@ -151,8 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="less of everything: under two minutes")
-    add("--rounds", type=_positive, help=f"how many turns each takes (default {_ROUNDS})")
-    add("--seconds", type=_duration, help=f"how long a turn is, up to 60 (default {_SECONDS:g})")
+    add("--rounds", type=_rounds, help=f"how many turns each takes (default {_ROUNDS})")
+    add("--seconds", type=_seconds, help=f"how long a turn is, up to 60 (default {_SECONDS:g})")
     add("--only", metavar="WORK,...", help="these works; get stands for get-1 and get-16")
     add("--systems", metavar="SYSTEM,...", help="these systems")
     add("--json", type=Path, metavar="PATH", help="also write what was measured there")

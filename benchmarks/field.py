@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.interrupts import held
 from benchmarks.systems.registry import Missing, system
 from benchmarks.systems.system import System, SystemFailed
 from benchmarks.turns import Work
@@ -21,11 +22,12 @@ class Field:
     def __init__(self, directory: Path) -> None:
         self._stack = ExitStack()
         enter = self._stack.enter_context
-        # A socket's path has at most 107 bytes, so it does not lie with the data.
-        self._sockets = Path(enter(tempfile.TemporaryDirectory(prefix="bench-")))
-        self._disk = Path(
-            enter(tempfile.TemporaryDirectory(prefix="assetstore-bench-", dir=directory))
-        )
+        with held():
+            # A socket's path has at most 107 bytes, so it does not lie with the data.
+            self._sockets = Path(enter(tempfile.TemporaryDirectory(prefix="bench-")))
+            self._disk = Path(
+                enter(tempfile.TemporaryDirectory(prefix="assetstore-bench-", dir=directory))
+            )
         self.systems: list[System] = []
         #: Name -> why it is not among them.
         self.missing: dict[str, str] = {}
@@ -68,4 +70,5 @@ class Field:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
+        with held():
+            self._stack.close()

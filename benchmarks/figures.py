@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 #: What one system did at one work in one round, as it stands in the JSON:
-#: {"per_s": ..., "get": {"count": ..., "p50_us": ..., "p99_us": ...}, "cpu_us": {"serving": ...}}.
+#: {"per_s": ..., "get": {"count": ..., "p50_us": ..., "p99_us": ...}, "cpu_us": {"all": ...}}.
 Sample = dict[str, Any]
 
 #: All of a run, as it stands in the JSON:
@@ -42,15 +42,16 @@ def spread(values: Sequence[float]) -> Spread:
 
 def load_sample(
     latencies_ns: Mapping[str, Sequence[int]],
-    finished: int,
+    late: int,
     seconds: float,
-    cpu_s: Mapping[str, float],
+    cpu_ns: Mapping[str, int],
 ) -> Sample:
-    """The sample of a load: ``finished`` operations within ``seconds``.
+    """The sample of a load of that many seconds, which ``late`` of the calls outlasted.
 
-    ``cpu_s`` is the time that each process of the system was on a processor meanwhile.
+    ``cpu_ns`` is how long each process of the system was on a processor for all these calls.
     """
-    sample: Sample = {"per_s": round(finished / seconds, 1)}
+    calls = sum(map(len, latencies_ns.values()))
+    sample: Sample = {"per_s": round((calls - late) / seconds, 1)}
     for kind, found in latencies_ns.items():
         ordered = sorted(found)
         if ordered:
@@ -59,10 +60,9 @@ def load_sample(
                 "p50_us": round(percentile(ordered, 0.5) / 1000, 2),
                 "p99_us": round(percentile(ordered, 0.99) / 1000, 2),
             }
-    if cpu_s and finished:
-        sample["cpu_us"] = {
-            name: round(used_s / finished * 1e6, 2) for name, used_s in cpu_s.items()
-        }
+    if cpu_ns:
+        parts = {name: round(used / calls / 1000, 2) for name, used in cpu_ns.items()}
+        sample["cpu_us"] = {"all": round(sum(parts.values()), 2), **parts}
     return sample
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import signal
 import time
 import traceback
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.figures import Sample, load_sample
+from benchmarks.interrupts import held, leave_to_parent
 
 
 class Took(NamedTuple):
@@ -42,6 +42,10 @@ Prepare = Callable[[int], Run]
 _READY_S = 180.0
 _OVERTIME_S = 120.0
 
+#: A process rests that is on a processor for less than this share of that time.
+_REST_S, _REST_SHARE = 0.03, 0.05
+_SETTLE_S = 5.0
+
 #: From the last client's being ready to the begin: as much as to tell them all.
 _HEAD_START_S = 0.05
 
@@ -63,18 +67,23 @@ def run_load(
     try:
         for number in range(clients):
             ours, theirs = fork.Pipe()
-            process = fork.Process(target=_live, args=(prepare, number, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            crew[ours] = process
+            arguments = (prepare, number, theirs, [*crew, ours])
+            process = fork.Process(target=_live, args=arguments, daemon=True)
+            with held():
+                process.start()
+                theirs.close()
+                crew[ours] = process
         deadline = time.monotonic() + _READY_S
         for pipe, process in crew.items():
             _hear(pipe, process, deadline)
+        # Nobody calls now, nor when all have been heard: what lies between is the calls' alone,
+        # with what was put off until there is time.
+        idle_ns = {part: cpu_ns(pid) for part, pid in processes.items()}
         begin = time.perf_counter_ns() + int(_HEAD_START_S * 1e9)
         end = begin + int(seconds * 1e9)
         for pipe in crew:
             pipe.send((begin, end))
-        used_s = _cpu_used_s(processes, begin, end)
+        sleep_until(end)
         deadline = time.monotonic() + _OVERTIME_S
         latencies: dict[str, array[int]] = {}
         late = 0
@@ -83,13 +92,15 @@ def run_load(
             late += took.late
             for kind, found in took.latencies.items():
                 latencies.setdefault(kind, array("Q")).extend(found)
+        settle(processes.values())
+        used_ns = {part: cpu_ns(pid) - idle_ns[part] for part, pid in processes.items()}
     finally:
-        for pipe, process in crew.items():
-            process.kill()
-            process.join()
-            pipe.close()
-    finished = sum(map(len, latencies.values())) - late
-    return load_sample(latencies, finished, seconds, used_s)
+        with held():
+            for pipe, process in crew.items():
+                process.kill()
+                process.join()
+                pipe.close()
+    return load_sample(latencies, late, seconds, used_ns)
 
 
 def sleep_until(moment_ns: int) -> None:
@@ -107,22 +118,24 @@ def cpu_ns(pid: int) -> int:
     return total
 
 
-def _cpu_used_s(processes: Mapping[str, int], begin: int, end: int) -> dict[str, float]:
-    sleep_until(begin)
-    # Under load this process wakes late: what was used is scaled to the time between the looks.
-    before = {part: (time.perf_counter_ns(), cpu_ns(pid)) for part, pid in processes.items()}
-    sleep_until(end)
-    used = {}
-    for part, pid in processes.items():
-        then, used_then = before[part]
-        share = (cpu_ns(pid) - used_then) / (time.perf_counter_ns() - then)
-        used[part] = share * (end - begin) / 1e9
-    return used
+def settle(pids: Collection[int]) -> None:
+    """Return once these processes rest, or after a while.
+
+    What a system does after its calls must not fall into the turn of the next.
+    """
+    deadline = time.monotonic() + _SETTLE_S
+    before = sum(map(cpu_ns, pids))
+    while time.monotonic() < deadline:
+        time.sleep(_REST_S)
+        now = sum(map(cpu_ns, pids))
+        if now - before < _REST_S * _REST_SHARE * 1e9:
+            return
+        before = now
 
 
 def _hear(pipe: Connection, process: ForkProcess, deadline: float) -> Took:
     if not pipe.poll(max(deadline - time.monotonic(), 0)):
-        raise LoadFailed("a client process did not come to its end in time")
+        raise LoadFailed("a client process did not answer in time")
     try:
         message = pipe.recv()
     except EOFError:
@@ -133,10 +146,11 @@ def _hear(pipe: Connection, process: ForkProcess, deadline: float) -> Took:
     return Took(*message)
 
 
-def _live(prepare: Prepare, number: int, pipe: Connection) -> None:
-    # Ctrl-C reaches this process too: it is the parent's to end it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _live(prepare: Prepare, number: int, pipe: Connection, of_parent: Sequence[Connection]) -> None:
+    leave_to_parent()
+    # Held open by a client, they would hide from it and others that the parent is gone.
+    for each in of_parent:
+        each.close()
     # What the benchmark itself has made is no burden of a client's.
     gc.freeze()
     try:
@@ -146,6 +160,7 @@ def _live(prepare: Prepare, number: int, pipe: Connection) -> None:
         sleep_until(begin)
         pipe.send(run(end))
     except BaseException:
-        pipe.send(traceback.format_exc())
+        with suppress(BrokenPipeError):
+            pipe.send(traceback.format_exc())
     # Nothing that a library has left for the exit is waited for.
     os._exit(0)

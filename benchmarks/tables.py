@@ -6,13 +6,10 @@ Rule: pure; takes what a run's JSON holds and returns lines.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from benchmarks.figures import Results, Spread, differences, rounds_of, series, spread
 from benchmarks.goals import Verdict, goals_of, judge
-
-#: A run, as its JSON has it: what __main__.py puts together.
-Report = dict[str, Any]
+from benchmarks.record import Report
 
 
 def report_lines(report: Report) -> Iterator[str]:
@@ -25,7 +22,7 @@ def report_lines(report: Report) -> Iterator[str]:
         lines = life_lines if work in ("life", "import") else load_lines
         yield from ("", f"**{work}: {found['title']}**", "", *lines(results, work))
     if any(_cpu_rows(results)):
-        header = ["work", "system", "process", "us a call (lowest to highest)"]
+        header = ["work", "system", "us a call (lowest to highest)", "of it"]
         rows = table(header, list(_cpu_rows(results)))
         yield from ("", "**Time on a processor for each call**", "", *rows)
 
@@ -123,10 +120,15 @@ def _goal_row(verdict: Verdict) -> list[str]:
 def _cpu_rows(results: Results) -> Iterator[list[str]]:
     for work, found in results.items():
         for about in found["systems"].values():
-            for part in about["rounds"][0].get("cpu_us", {}):
-                used = series(about["rounds"], f"cpu_us.{part}")
-                if used:
-                    yield [work, about["title"], part, _with_range(spread(used))]
+            used = series(about["rounds"], "cpu_us.all")
+            if used and about["survives"] != "nothing":
+                parts = [part for part in about["rounds"][0]["cpu_us"] if part != "all"]
+                medians = [
+                    f"{part} {number(spread(series(about['rounds'], f'cpu_us.{part}')).median)}"
+                    for part in parts
+                ]
+                of_it = " + ".join(medians) if len(parts) > 1 else ""
+                yield [work, about["title"], _with_range(spread(used)), of_it]
 
 
 def _about(report: Report) -> Iterator[str]:

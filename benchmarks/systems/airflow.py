@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import Sample
+from benchmarks.interrupts import held
 from benchmarks.load import LoadFailed, Prepare
 from benchmarks.systems.system import Session, System, SystemFailed
 
@@ -44,7 +45,7 @@ class Airflow(System):
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
         }
-        with (disk / "log").open("ab") as log:
+        with held(), (disk / "log").open("ab") as log:
             self._inside = subprocess.Popen(
                 [self._python, "-m", "benchmarks.systems.airflow_inside"],
                 env=environment,

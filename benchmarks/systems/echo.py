@@ -9,13 +9,13 @@ import asyncio
 import multiprocessing
 import os
 import platform
-import signal
 import socket
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, cast
 
+from benchmarks.interrupts import held, leave_to_parent
 from benchmarks.systems.system import Session, System, Value
 from benchmarks.wire import Sizes, call_sizes
 
@@ -73,8 +73,10 @@ class Echo(System):
         listener.bind(self._path)
         listener.listen(128)
         fork = multiprocessing.get_context("fork")
-        self._process = fork.Process(target=self._live, args=(listener,), daemon=True)
-        self._process.start()
+        process = fork.Process(target=self._live, args=(listener,), daemon=True)
+        with held():
+            process.start()
+            self._process = process
         listener.close()
 
     def stop(self) -> None:
@@ -94,9 +96,7 @@ class Echo(System):
         return {"Python": platform.python_version()}
 
     def _live(self, listener: socket.socket) -> None:
-        # Ctrl-C reaches this process too: it is the benchmark's to end it.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        leave_to_parent()
         answers = {each.request: bytes(each.answer) for each in self._sizes.values()}
         self._serve(listener, answers)
         os._exit(0)

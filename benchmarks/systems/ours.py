@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.interrupts import held
 from benchmarks.systems.process import ServerProcess
 from benchmarks.systems.system import KEY, AsyncSession, Session, System, Value, asset_name
 
@@ -71,15 +72,16 @@ class Assetstore(System):
         names = [asset_name(number) for number in range(self.assets)]
         manifest.write_text(json.dumps({"version": 1, "assets": names}))
         self.socket = str(sockets / "s")
-        self._server = server = ServerProcess(
-            [
-                *(sys.executable, "-m", "assetstored"),
-                *("--data-dir", str(disk / "data")),
-                *("--socket", self.socket),
-                *("--manifest", str(manifest)),
-            ],
-            disk / "log",
-        )
+        with held():
+            self._server = server = ServerProcess(
+                [
+                    *(sys.executable, "-m", "assetstored"),
+                    *("--data-dir", str(disk / "data")),
+                    *("--socket", self.socket),
+                    *("--manifest", str(manifest)),
+                ],
+                disk / "log",
+            )
         server.wait_until(self._is_ready)
 
     def stop(self) -> None:

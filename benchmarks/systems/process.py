@@ -25,6 +25,7 @@ class ServerProcess:
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._command = list(command)
         self._log = log
+        # The caller holds the signals until it knows of this process.
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,

@@ -13,6 +13,7 @@ import hiredis
 import msgspec
 import redis
 import redis.asyncio
+from benchmarks.interrupts import held
 from benchmarks.systems.process import ServerProcess
 from benchmarks.systems.system import KEY, AsyncSession, Session, System, SystemFailed, Value
 
@@ -72,16 +73,17 @@ class RedisAlways(System):
             raise SystemFailed("redis-server is not installed: apt-get install redis-server")
         disk.mkdir()
         self.socket = str(sockets / "s")
-        self._server = server = ServerProcess(
-            [
-                *(program, "--port", "0", "--unixsocket", self.socket),
-                *("--dir", str(disk), "--daemonize", "no"),
-                *("--appendonly", "yes", "--appendfsync", self.fsync),
-                # What the log of all writes holds needs no snapshots besides.
-                *("--save", ""),
-            ],
-            disk / "log",
-        )
+        with held():
+            self._server = server = ServerProcess(
+                [
+                    *(program, "--port", "0", "--unixsocket", self.socket),
+                    *("--dir", str(disk), "--daemonize", "no"),
+                    *("--appendonly", "yes", "--appendfsync", self.fsync),
+                    # What the log of all writes holds needs no snapshots besides.
+                    *("--save", ""),
+                ],
+                disk / "log",
+            )
         server.wait_until(self._is_ready)
 
     def stop(self) -> None:
