@@ -278,7 +278,6 @@ class CommitQueue:
         while self._waiting and len(batch) < _LOGGED_JOBS and log.takes(self._waiting[0].job):
             if (item := self._take_one(now)) is not None:
                 batch.append(item)
-        self._background_last = False
         return batch
 
     def _take_one(self, now: float) -> _Waiting | None:
@@ -299,6 +298,9 @@ class CommitQueue:
             self._waiting.appendleft(item)
             self._waiting_bytes += item.size
         self._writer_next = carried.needs_writer
+        if count:
+            # Else these were not served yet: the writer takes them before what is in background.
+            self._background_last = False
         batch = batch[:count]
         if not carried.payload:
             for item, result in zip(batch, carried.results, strict=True):

@@ -718,6 +718,24 @@ def test_a_daemon_that_is_killed_while_it_applies_a_manifest_finishes_it_afterwa
     assert daemon.verify() == []
 
 
+def test_the_first_write_of_an_asset_does_not_wait_for_a_manifest_to_be_applied(
+    make_daemon: MakeDaemon,
+) -> None:
+    old = [f"old-{i}" for i in range(5)]
+    daemon = make_daemon()
+    daemon.set_manifest(*old)
+    with daemon, daemon.client(timeout=30) as client:
+        daemon.set_manifest(*old, *(f"new-{i}" for i in range(20_000)))
+        wait_until(
+            lambda: manifest_of(daemon)["state"] == "applying", DEADLINE_S, "the first slice"
+        )
+
+        for name in old:
+            client.store(name).set("k", 1)
+
+        assert manifest_of(daemon)["state"] == "applying"
+
+
 def test_no_descriptor_and_no_child_is_left_by_many_reloads(daemon: Daemon, client: Client) -> None:
     assert daemon.process is not None
     proc = Path(f"/proc/{daemon.process.pid}")
