@@ -18,15 +18,21 @@ import selectors
 import time
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TypeVarTuple
-
-if TYPE_CHECKING:
-    from _typeshed import FileDescriptorLike
+from typing import Any, Protocol, TypeAlias, TypeVarTuple
 
 _Ts = TypeVarTuple("_Ts")
 
 #: What is taken from the kernel in one turn; timers and others come between two.
 _EVENTS = 256
+
+
+class HasFileno(Protocol):
+    """An object with a descriptor, as selectors take it."""
+
+    def fileno(self) -> int: ...
+
+
+FileDescriptorLike: TypeAlias = int | HasFileno
 
 
 class LoopSelector(selectors.BaseSelector):

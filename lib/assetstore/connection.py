@@ -18,13 +18,14 @@ from assetstore.exchange import (
     check_answer,
     hello_frame,
     max_answer_bytes,
+    read_answer,
     read_welcome,
     request_frame,
     stray,
 )
 from assetstore.framing import FrameReader
 from assetstore.limits import MAX_HELLO_BYTES
-from assetstore.messages import AnyAnswer, Limits, Request, decode_answer
+from assetstore.messages import AnyAnswer, Limits, Request
 from assetstore.retry import NoTimeLeft
 
 # A normal answer is one piece; a value of 1 MiB comes in as many as the socket's buffer makes of
@@ -90,7 +91,7 @@ class Connection:
                 # Behind the last answer came a goodbye, and with it the end.
                 raise NotConnected("the daemon has ended the connection")
             self._send(data, deadline)
-            answer = decode_answer(self._receive(deadline))
+            answer = read_answer(kind, self._receive(deadline))
             if answer.id != request_id:
                 raise stray(answer)
             return check_answer(kind, answer)

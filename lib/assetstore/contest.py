@@ -9,10 +9,10 @@ Rule: pure. No clock and no waiting; the caller says how much time is left.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Final
 
+from assetstore.chance import chance
 from assetstore.errors import Conflict
 
 #: The first conflict is answered at once, with the entry that it brought. Then pauses are up to
@@ -26,7 +26,7 @@ class Contest:
 
     __slots__ = ("_longest_s", "_random")
 
-    def __init__(self, random: Callable[[], float] = random.random) -> None:
+    def __init__(self, random: Callable[[], float] = chance) -> None:
         self._random = random
         self._longest_s = 0.0
 

@@ -7,8 +7,10 @@ asynchronous connection both speak through these functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from assetstore.entries import Writer
 from assetstore.errors import (
@@ -25,6 +27,7 @@ from assetstore.messages import (
     Absent,
     AcceptManifest,
     AdvanceKey,
+    Answer,
     AnyAnswer,
     AnyOperation,
     AssetPage,
@@ -63,6 +66,8 @@ from assetstore.messages import (
     Sweep,
     TrashPage,
     Welcome,
+    answer_decoder,
+    decode_answer,
     decode_welcome,
     encode,
 )
@@ -78,7 +83,10 @@ CONNECTION_ID: Final = 0
 
 _WITH_A_VALUE: Final = (SetKey, AdvanceKey)
 
-_ANSWERS: Final[dict[type[Request], tuple[type, ...]]] = {
+# Made when they are needed first: a worker that reads and writes needs two of them.
+_decoders: dict[type[Request], Callable[[bytes], Any]] = {}
+
+_ANSWERS: Final[dict[type[Request], tuple[type[Answer], ...]]] = {
     Get: (Found, Absent),
     GetAt: (Found, Absent),
     GetMany: (FoundMany,),
@@ -164,6 +172,18 @@ def _check_sizes(operations: Sequence[AnyOperation], limits: Limits) -> None:
             check_value_size(len(operation.value), limits.max_value_bytes)
         elif isinstance(operation, MergeKey):
             check_value_size(len(operation.patch), limits.max_value_bytes)
+
+
+def read_answer(kind: type[Request], payload: bytes) -> AnyAnswer:
+    """The answer to a request of this kind, or any other that came in its place."""
+    decode = _decoders.get(kind)
+    if decode is None:
+        decode = _decoders[kind] = answer_decoder(*_ANSWERS[kind])
+    try:
+        answer: AnyAnswer = decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        answer = decode_answer(payload)
+    return answer
 
 
 def check_answer(kind: type[Request], answer: AnyAnswer) -> AnyAnswer:

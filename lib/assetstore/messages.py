@@ -10,7 +10,8 @@ Rule: no sockets and no store here. A field's limit lives in limits.py.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union
 
 import msgspec
 
@@ -585,41 +586,51 @@ AnyAnswer: TypeAlias = (
     | Failed
 )
 
-_encoder = msgspec.msgpack.Encoder()
-_hello_decoder = msgspec.msgpack.Decoder(Hello)
-_welcome_decoder: msgspec.msgpack.Decoder[Welcome | Failed] = msgspec.msgpack.Decoder(
-    Welcome | Failed
-)
-_request_decoder: msgspec.msgpack.Decoder[AnyRequest] = msgspec.msgpack.Decoder(AnyRequest)
-_answer_decoder: msgspec.msgpack.Decoder[AnyAnswer] = msgspec.msgpack.Decoder(AnyAnswer)
-
 #: Message -> payload of a frame.
-encode = _encoder.encode
+encode = msgspec.msgpack.Encoder().encode
+
+# A decoder is made when it is needed first: each takes a while, and no program needs all.
+_decoders: dict[str, Callable[[bytes], Any]] = {}
 
 
 def decode_hello(payload: bytes) -> Hello:
     """Raises ProtocolError if the payload is no hello."""
-    return _decode(_hello_decoder, payload)
+    hello: Hello = _decode("hello", Hello, payload)
+    return hello
 
 
 def decode_welcome(payload: bytes) -> Welcome | Failed:
     """Raises ProtocolError if the payload is neither a welcome nor a refusal."""
-    return _decode(_welcome_decoder, payload)
+    welcome: Welcome | Failed = _decode("welcome", Welcome | Failed, payload)
+    return welcome
 
 
 def decode_request(payload: bytes) -> AnyRequest:
     """Raises ProtocolError if the payload is no request."""
-    return _decode(_request_decoder, payload)
+    request: AnyRequest = _decode("request", AnyRequest, payload)
+    return request
 
 
 def decode_answer(payload: bytes) -> AnyAnswer:
     """Raises ProtocolError if the payload is no answer."""
-    return _decode(_answer_decoder, payload)
+    answer: AnyAnswer = _decode("answer", AnyAnswer, payload)
+    return answer
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[T], payload: bytes) -> T:
+def answer_decoder(*kinds: type[Answer]) -> Callable[[bytes], Any]:
+    """A decoder of an answer that is of one of these kinds or Failed, made anew.
+
+    It raises what msgspec does.
+    """
+    return msgspec.msgpack.Decoder(Union[(*kinds, Failed)]).decode
+
+
+def _decode(what: str, kind: Any, payload: bytes) -> Any:
+    decode = _decoders.get(what)
+    if decode is None:
+        decode = _decoders[what] = msgspec.msgpack.Decoder(kind).decode
     try:
-        return decoder.decode(payload)
+        return decode(payload)
     # Nesting raises RecursionError and bad UTF-8 UnicodeDecodeError: neither is a msgspec error.
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as exc:
         raise ProtocolError(f"not a message of this protocol: {exc}") from exc

@@ -9,10 +9,10 @@ Rule: pure. No socket, no clock, no waiting; the caller says how much time is le
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any, Final
 
+from assetstore.chance import chance
 from assetstore.errors import (
     AssetStoreError,
     Busy,
@@ -90,7 +90,7 @@ class Attempts:
         kind: type[Request],
         socket: str,
         timeout_s: float,
-        random: Callable[[], float] = random.random,
+        random: Callable[[], float] = chance,
     ) -> None:
         self._kind = kind
         self._socket = socket
