@@ -97,8 +97,10 @@ $(BENCH)/.installed: $(BENCH)/.made $(shell find lib daemon cli -name '*.py')
 	@$(BENCH)/bin/python -m pip install --quiet --no-deps --force-reinstall .
 	@touch $@
 
-bench: $(BENCH)/.installed ## measure beside Redis and others (15 minutes); BENCH_FLAGS="--help" says more
+bench: $(BENCH)/.installed ## measure beside Redis and others (half an hour); BENCH_FLAGS="--help" says more
 	@$(BENCH)/bin/python -m benchmarks --json benchmarks/results/latest.json $(BENCH_FLAGS)
+	@$(BENCH)/bin/python -m benchmarks.scale >benchmarks/results/scale.md; \
+	  code=$$?; cat benchmarks/results/scale.md; exit $$code
 
 bench-quick: $(BENCH)/.installed ## the same in under 2 minutes, less exact
 	@$(BENCH)/bin/python -m benchmarks --quick --json benchmarks/results/quick.json $(BENCH_FLAGS)
@@ -111,5 +113,5 @@ install-systemd: ## units, users and default configuration; heeds DESTDIR, PREFI
 
 clean: ## back to a fresh clone; leaves ./var alone, for it holds data
 	@rm -rf $(VENV) $(BENCH) dist build .mypy_cache .ruff_cache .pytest_cache
-	@rm -f benchmarks/results/latest.json benchmarks/results/quick.json
+	@find benchmarks/results -type f ! -name published.json -delete
 	@find . -path ./$(RUN) -prune -o -name __pycache__ -type d -exec rm -rf {} +
