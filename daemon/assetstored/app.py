@@ -19,8 +19,7 @@ import gc
 import logging
 import os
 import signal
-import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from assetstored import config as configuration
 from assetstored import datadir, jobs, log, resources
 from assetstored.change_log import ChangeLog
 from assetstored.changing import Changer
+from assetstored.children import Children
 from assetstored.commits import CommitQueue
 from assetstored.config import Config, ConfigInvalid
 from assetstored.feed import Feed
@@ -41,11 +41,10 @@ from assetstored.server import Server, ServerLimits
 from assetstored.service import Service
 from assetstored.status import StatusReporter
 from assetstored.sweeper import Sweeper
-from assetstored.syncer import Syncer, run_syncer
+from assetstored.syncer import Syncer
 from assetstored.trimmer import Trimmer
 from assetstored.wal import Wal, WalDamaged
 from assetstored.watcher import Watcher
-from assetstored.writer import run_writer
 from assetstored.writer_link import WriterLost
 
 _log = logging.getLogger("assetstored")
@@ -117,65 +116,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _start(config: Config, data_dir: Path, listener: Listener) -> int:
-    # Before any thread, loop or environment exists: nothing of them may cross a fork.
-    syncer_link, syncers = socket.socketpair(type=socket.SOCK_SEQPACKET)
-    syncer_pid = _fork("syncer", [syncer_link, listener.socket], lambda: run_syncer(syncers))
-    syncers.close()
-    writer_link, writers = socket.socketpair()
-    writer_pid = _fork(
-        "writer",
-        # Clients must not wait at a socket that only the writer still holds.
-        [writer_link, syncer_link, listener.socket],
-        lambda: run_writer(writers, data_dir, max_value_bytes=config.max_value_bytes),
-    )
-    writers.close()
+    children = Children(data_dir, max_value_bytes=config.max_value_bytes, listening=listener.socket)
     try:
-        daemon = Daemon(config, data_dir, listener, writer_pid)
         with asyncio.Runner(loop_factory=Loop) as runner:
-            return runner.run(daemon.run(writer_link, syncer_link))
+            return runner.run(Daemon(config, data_dir, listener, children).run())
     finally:
-        # Or they would wait for us, and we for them.
-        writer_link.close()
-        syncer_link.close()
-        os.waitpid(syncer_pid, 0)
-        _, ended = os.waitpid(writer_pid, 0)
-        if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) in (signal.SIGBUS, signal.SIGABRT):
-            _log.critical(
-                "LMDB ended the writer with %s: the data file is shorter or other than it should "
-                "be; restore the data directory from a backup",
-                signal.Signals(os.WTERMSIG(ended)).name,
-            )
-
-
-def _fork(name: str, not_its: list[socket.socket], run: Callable[[], int]) -> int:
-    """Run this in a process of its own; returns its pid. It has no use for some of the sockets."""
-    pid = os.fork()
-    if pid == 0:
-        status = os.EX_SOFTWARE
-        try:
-            for each in not_its:
-                each.close()
-            status = run()
-        except Exception:
-            _log.critical("the %s failed", name, exc_info=True)
-        finally:
-            os._exit(status)
-    return pid
+        children.end()
 
 
 class Daemon:
     """The serving process: its parts, while they run."""
 
-    def __init__(self, config: Config, data_dir: Path, listener: Listener, writer_pid: int) -> None:
+    def __init__(
+        self, config: Config, data_dir: Path, listener: Listener, children: Children
+    ) -> None:
         self._config = config
         self._data_dir = data_dir
         self._listener = listener
-        self._writer_pid = writer_pid
+        self._children = children
         self._notifier = Notifier()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: str | None = None
 
-    async def run(self, link: socket.socket, syncer_link: socket.socket) -> int:
+    async def run(self) -> int:
         """Start, serve, and stop when told to. Raises WriterLost if the store is not opened."""
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
@@ -190,23 +153,23 @@ class Daemon:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopping.set)
-        store_id = await self._open_store(link)
+        store_id = await self._open_store()
         self._reader = Reader(str(self._data_dir))
-        self._queue.log_changes(self._open_log(self._reader, syncer_link))
+        self._queue.log_changes(self._open_log(self._reader))
         self._files = datadir.FilesInUse(self._data_dir)
         try:
             return await self._serve(self._reader, store_id)
         finally:
             self._reader.close()
 
-    async def _open_store(self, link: socket.socket) -> str:
+    async def _open_store(self) -> str:
         """Wait for the writer, however long it verifies; systemd is told that it goes on."""
-        opening = asyncio.ensure_future(self._queue.start(link))
+        opening = asyncio.ensure_future(self._queue.start(self._children.writer_link))
         while not (await asyncio.wait({opening}, timeout=_OPENING_S))[0]:
             self._notifier.extend_timeout(3 * _OPENING_S)
         return await opening
 
-    def _open_log(self, reader: Reader, link: socket.socket) -> ChangeLog:
+    def _open_log(self, reader: Reader) -> ChangeLog:
         try:
             wal = Wal(self._data_dir / datadir.WAL_FILE)
         except (OSError, WalDamaged) as exc:
@@ -214,7 +177,7 @@ class Daemon:
         return ChangeLog(
             reader,
             wal,
-            Syncer(link, wal.fd, self._fail),
+            Syncer(self._children.syncer_link, wal.fd, self._fail),
             data_dir=self._data_dir,
             max_value_bytes=self._config.max_value_bytes,
         )
@@ -238,7 +201,8 @@ class Daemon:
             config,
             socket_path=str(self._listener.path),
             store_id=store_id,
-            writer_pid=self._writer_pid,
+            writer_pid=self._children.writer_pid,
+            syncer_pid=self._children.syncer_pid,
             reader=reader,
             queue=queue,
             keeper=keeper,

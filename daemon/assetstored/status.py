@@ -34,6 +34,7 @@ class StatusReporter:
         socket_path: str,
         store_id: str,
         writer_pid: int,
+        syncer_pid: int,
         reader: Reader,
         queue: CommitQueue,
         keeper: ManifestKeeper,
@@ -43,6 +44,7 @@ class StatusReporter:
         self._socket_path = socket_path
         self._store_id = store_id
         self._writer_pid = writer_pid
+        self._syncer_pid = syncer_pid
         self._reader = reader
         self._queue = queue
         self._keeper = keeper
@@ -66,6 +68,7 @@ class StatusReporter:
             "store_id": self._store_id,
             "pid": os.getpid(),
             "writer_pid": self._writer_pid,
+            "syncer_pid": self._syncer_pid,
             "uptime_s": round(time.monotonic() - self._started, 3),
             "revision": counters.revision,
             "health": "degraded" if problems else "ok",
