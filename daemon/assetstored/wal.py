@@ -88,10 +88,7 @@ class Wal:
         record = b"".join((_MAGIC, crc.to_bytes(4, "big"), checked, payload))
         size = -(-len(record) // BLOCK) * BLOCK
         at = BLOCK + self._half * HALF_BYTES + self._used
-        view = memoryview(record.ljust(size, b"\0"))
-        while view:
-            written = os.pwrite(self.fd, view, at)
-            view, at = view[written:], at + written
+        _write(self.fd, record.ljust(size, b"\0"), at)
         self._used += size
 
     def switch(self) -> None:
@@ -104,14 +101,19 @@ def create(path: Path, store_id: str) -> None:
     """Write an empty log, durably, in place of any that is there. Raises OSError."""
     header = _HEADER_MAGIC + os.urandom(16) + store_id.encode()
     header += crc32(header).to_bytes(4, "big")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # A part of one would be refused as damaged, so it gets its name when it is whole.
+    temporary = path.with_name(path.name + ".new")
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, header.ljust(BLOCK, b"\0"))
-        zeros = memoryview(bytes(1 << 20))
-        at = BLOCK
-        while at < FILE_BYTES:
-            at += os.pwrite(fd, zeros[: FILE_BYTES - at], at)
+        _write(fd, header.ljust(BLOCK, b"\0"), 0)
+        zeros = bytes(1 << 20)
+        for at in range(BLOCK, FILE_BYTES, len(zeros)):
+            _write(fd, zeros[: FILE_BYTES - at], at)
         os.fsync(fd)
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink()  # it may be what fills the disk
+        raise
     finally:
         os.close(fd)
     datadir.sync_directory(path.parent)
@@ -146,6 +148,13 @@ def recover(path: Path, store_id: str, revision: int) -> list[Record]:
         records.append(found[first])
         revision = found[first].last
     return records
+
+
+def _write(fd: int, data: bytes, at: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, at)
+        view, at = view[written:], at + written
 
 
 def _key_of(block: bytes) -> bytes:

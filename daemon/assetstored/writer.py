@@ -17,33 +17,22 @@ import signal
 import socket
 import time
 from pathlib import Path
-from uuid import uuid4
 
 from assetstore.entries import Writer
 from assetstore.errors import Damaged, Refused, ServerFault, StoreFull
 from assetstore.framing import FrameReader, frame
 from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
-from assetstored import datadir, engine, jobs, wal
-from assetstored.apply import Changes, now_us
+from assetstored import datadir, engine, jobs, opening, wal
+from assetstored.apply import Changes
 from assetstored.memory import RequestMemory
 from assetstored.overlay import Overlay
 from assetstored.peers import Peer, recorded
 from assetstored.stores import StoreHandles
-from assetstored.tables import (
-    FORMAT,
-    META,
-    Counters,
-    Identity,
-    Snapshot,
-    Tables,
-    read_row,
-    write_row,
-)
+from assetstored.tables import META, Counters, Snapshot, read_row
 from assetstored.tail import Delta, decode_delta
 
 #: Frames between the two processes: a batch and one more of the largest values.
 MAX_BATCH_FRAME_BYTES = 1 << 30
-
 
 #: A reader that died lets the file grow with every commit until its slot is freed.
 _CHECK_READERS_S = 30.0
@@ -61,8 +50,6 @@ class StoreOfWriter:
     One thread, one transaction at a time. After FatalFailure it must not be used again.
     """
 
-    _env: engine.Environment
-    _tables: Tables
     _handles: StoreHandles
     _counters: Counters
 
@@ -73,7 +60,12 @@ class StoreOfWriter:
         self._memory = RequestMemory()
         # What nobody asked for is the daemon's doing, and the serving process is the daemon.
         self._self = recorded(Writer(kind="daemon"), Peer(os.geteuid(), os.getegid(), os.getppid()))
-        self.identity = self._open_first()
+        opened, logged = opening.open_checked(data_dir)
+        self.identity = opened.identity
+        self._use(opened)
+        self._files = datadir.FilesInUse(data_dir)
+        if logged:
+            self._recover(logged)
 
     def close(self) -> None:
         """Close the environment; nothing is pending between transactions."""
@@ -238,39 +230,6 @@ class StoreOfWriter:
             detail={"free_bytes": free, "needed_bytes": needed},
         )
 
-    def _open_first(self) -> Identity:
-        marker = datadir.read_marker(self._data_dir)
-        if datadir.check_data_file(self._data_dir, marker):
-            try:
-                problems = engine.verify(self._path)
-            except engine.VerifyError as exc:
-                problems = [str(exc)]
-            if problems:
-                raise datadir.StartRefused(
-                    f"{self._data_dir / datadir.DATA_FILE} is damaged ({len(problems)} problems, "
-                    f"first: {problems[0]}); restore the data directory from a backup"
-                )
-        datadir.reserve_lock_file(self._data_dir)
-        # A file that is there without the marker is this project's, from a first start that was
-        # cut before the marker, or somebody else's: either way it is not for us to begin anew.
-        is_new = not (self._data_dir / datadir.DATA_FILE).exists()
-        identity = self._open(Identity(FORMAT, uuid4().hex, now_us()) if is_new else None)
-        datadir.check_identity(self._data_dir, marker, identity)
-        assert identity is not None
-        if marker is None:
-            try:
-                wal.create(self._data_dir / datadir.WAL_FILE, identity.store_id)
-                datadir.write_marker(self._data_dir, identity)
-            except OSError as exc:
-                raise datadir.StartRefused(
-                    f"cannot write in {self._data_dir}: {exc.strerror}"
-                ) from exc
-        logged = self._logged(identity) if marker is not None else []
-        self._files = datadir.FilesInUse(self._data_dir)
-        if logged:
-            self._recover(logged)
-        return identity
-
     def _recover(self, logged: list[wal.Record]) -> None:
         """Bring what a daemon that was killed has left in the log into the data file."""
         changes: Delta = {}
@@ -285,63 +244,20 @@ class StoreOfWriter:
             ) from exc
         _log.info("made %d logged changes, up to revision %d", len(logged), self._counters.revision)
 
-    def _logged(self, identity: Identity) -> list[wal.Record]:
-        """The changes that are in the log and not in the data file."""
-        path = self._data_dir / datadir.WAL_FILE
-        try:
-            if not path.stat().st_size:
-                _log.warning("%s is empty: a new log is begun, as nothing was in it", path)
-                wal.create(path, identity.store_id)
-            return wal.recover(path, identity.store_id, self._counters.revision)
-        except FileNotFoundError:
-            raise datadir.StartRefused(
-                f"{path} is missing: it may hold changes that were acknowledged. Put it back, or "
-                "restore the data directory from a backup; if data.mdb is from a daemon that was "
-                f"stopped, and not killed, an empty file in its place will do: touch {path}"
-            ) from None
-        except wal.WalDamaged as exc:
-            raise datadir.StartRefused(
-                f"{path} is damaged: {exc}; restore the data directory from a backup"
-            ) from exc
-        except OSError as exc:
-            raise datadir.StartRefused(f"cannot read {path}: {exc.strerror}") from exc
-
-    def _open(self, new: Identity | None) -> Identity | None:
-        """Open the environment. A store without an identity gets ``new``, if given."""
-        try:
-            self._env = engine.open_for_writing(self._path)
-            with self._env.begin(write=True) as txn:
-                # Whatever else the file may be, it stays as it is.
-                self._tables = Tables(self._env, txn, create=new is not None)
-                snapshot = Snapshot(txn, self._tables)
-                identity = read_row(snapshot, META, b"identity", Identity)
-                if identity is None and new is not None:
-                    write_row(txn, self._tables, META, b"identity", new)
-                    write_row(txn, self._tables, META, b"counters", Counters())
-                    identity = new
-                counters = read_row(snapshot, META, b"counters", Counters)
-        except engine.NotFoundError:
-            return None
-        except engine.EngineError as exc:
-            raise datadir.StartRefused(
-                f"LMDB cannot open {self._data_dir / datadir.DATA_FILE}: {exc}; "
-                "restore the data directory from a backup"
-            ) from exc
-        except Refused as exc:
-            raise datadir.StartRefused(str(exc)) from exc
-        self._counters = counters or Counters()
-        self._handles = StoreHandles(self._env)
-        return identity
-
     def _reopen(self) -> None:
         """Close and open the environment: the only way py-lmdb has to close handles."""
         self._env.close()
         try:
-            found = self._open(None)
+            found = opening.open_store(self._data_dir)
         except datadir.StartRefused as exc:
             raise FatalFailure(str(exc)) from exc
-        if found != self.identity:
+        if found is None or found.identity != self.identity:
             raise FatalFailure(f"{self._path} holds another store than a moment ago: {found}")
+        self._use(found)
+
+    def _use(self, opened: opening.Opened) -> None:
+        self._env, self._tables, self._counters = opened.env, opened.tables, opened.counters
+        self._handles = StoreHandles(self._env)
 
 
 class _Failed(Exception):

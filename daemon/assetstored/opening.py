@@ -1,0 +1,128 @@
+"""Opening the store for writing: whether what lies in the data directory belongs together.
+
+A directory that never held a store gets one. In any other a missing or foreign file is refused: an
+empty one in its place would lose what was acknowledged.
+
+Rule: nothing is changed in a store that is there; what is logged is brought into it by writer.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+from assetstore.errors import Refused
+from assetstored import datadir, engine, wal
+from assetstored.apply import now_us
+from assetstored.tables import (
+    FORMAT,
+    META,
+    Counters,
+    Identity,
+    Snapshot,
+    Tables,
+    read_row,
+    write_row,
+)
+
+_log = logging.getLogger("assetstored.writer")
+
+
+class Opened(NamedTuple):
+    """The environment open for writing, and what it says of itself."""
+
+    env: engine.Environment
+    tables: Tables
+    identity: Identity
+    counters: Counters
+
+
+def open_checked(data_dir: Path) -> tuple[Opened, list[wal.Record]]:
+    """The store of a directory, a new one if it never held one; and what is logged beyond it.
+
+    Raises StartRefused.
+    """
+    marker = datadir.read_marker(data_dir)
+    if datadir.check_data_file(data_dir, marker):
+        _verify(data_dir)
+    datadir.reserve_lock_file(data_dir)
+    # A file that is there without the marker is this project's, from a first start that was
+    # cut before the marker, or somebody else's: either way it is not for us to begin anew.
+    is_new = not (data_dir / datadir.DATA_FILE).exists()
+    opened = open_store(data_dir, Identity(FORMAT, uuid4().hex, now_us()) if is_new else None)
+    datadir.check_identity(data_dir, marker, opened and opened.identity)
+    assert opened is not None
+    if marker is not None:
+        return opened, _logged(data_dir, opened)
+    try:
+        wal.create(data_dir / datadir.WAL_FILE, opened.identity.store_id)
+        datadir.write_marker(data_dir, opened.identity)
+    except OSError as exc:
+        raise datadir.StartRefused(f"cannot write in {data_dir}: {exc.strerror}") from exc
+    return opened, []
+
+
+def open_store(data_dir: Path, new: Identity | None = None) -> Opened | None:
+    """Open the environment. A store without an identity gets ``new``, or is None without it.
+
+    Raises StartRefused.
+    """
+    try:
+        env = engine.open_for_writing(str(data_dir))
+        with env.begin(write=True) as txn:
+            # Whatever else the file may be, it stays as it is.
+            tables = Tables(env, txn, create=new is not None)
+            snapshot = Snapshot(txn, tables)
+            identity = read_row(snapshot, META, b"identity", Identity)
+            if identity is None and new is not None:
+                write_row(txn, tables, META, b"identity", new)
+                write_row(txn, tables, META, b"counters", Counters())
+                identity = new
+            counters = read_row(snapshot, META, b"counters", Counters)
+    except engine.NotFoundError:
+        return None
+    except engine.EngineError as exc:
+        raise datadir.StartRefused(
+            f"LMDB cannot open {data_dir / datadir.DATA_FILE}: {exc}; "
+            "restore the data directory from a backup"
+        ) from exc
+    except Refused as exc:
+        raise datadir.StartRefused(str(exc)) from exc
+    return None if identity is None else Opened(env, tables, identity, counters or Counters())
+
+
+def _verify(data_dir: Path) -> None:
+    try:
+        problems = engine.verify(str(data_dir))
+    except engine.VerifyError as exc:
+        problems = [str(exc)]
+    if problems:
+        raise datadir.StartRefused(
+            f"{data_dir / datadir.DATA_FILE} is damaged ({len(problems)} problems, "
+            f"first: {problems[0]}); restore the data directory from a backup"
+        )
+
+
+def _logged(data_dir: Path, opened: Opened) -> list[wal.Record]:
+    """The changes that are in the log and not in the data file."""
+    path = data_dir / datadir.WAL_FILE
+    store_id = opened.identity.store_id
+    try:
+        if not path.stat().st_size:
+            _log.warning("%s is empty: a new log is begun, as nothing was in it", path)
+            wal.create(path, store_id)
+        return wal.recover(path, store_id, opened.counters.revision)
+    except FileNotFoundError:
+        raise datadir.StartRefused(
+            f"{path} is missing: it may hold changes that were acknowledged. Put it back, or "
+            "restore the data directory from a backup; if data.mdb is from a daemon that was "
+            f"stopped, and not killed, an empty file in its place will do: touch {path}"
+        ) from None
+    except wal.WalDamaged as exc:
+        raise datadir.StartRefused(
+            f"{path} is damaged: {exc}; restore the data directory from a backup"
+        ) from exc
+    except OSError as exc:
+        raise datadir.StartRefused(f"cannot read or write {path}: {exc.strerror}") from exc
