@@ -173,11 +173,19 @@ class Model:
         for operation in operations:
             self.active(operation.asset)
         take_back = self._kept({operation.asset for operation in operations})
-        try:
-            return [self._operate(operation) for operation in operations]
-        except (Conflict, InvalidRequest):
-            take_back()
-            raise
+        results = []
+        for operation in operations:
+            try:
+                results.append(self._operate(operation))
+            except InvalidRequest:
+                take_back()
+                raise
+            except Conflict as exc:
+                take_back()
+                # What stands there, and not what an earlier operation would have left.
+                exc.entry = self.active(operation.asset).contents.get(operation.arguments[0])
+                raise
+        return results
 
     def rewind(self, name: str, key: str | None, to: int) -> int | None:
         """Write again what stood there; the last revision, or None where nothing differed."""
@@ -429,6 +437,4 @@ def _merged(old: dict[str, Any], patch: dict[str, Any], greatest: bool) -> dict[
 def _check(found: Held | None, if_revision: int | None) -> None:
     if if_revision is None or if_revision == (0 if found is None else found.revision):
         return
-    conflict = Conflict("another revision")
-    conflict.entry = found
-    raise conflict
+    raise Conflict("another revision")
