@@ -15,13 +15,28 @@ from typing import Any
 
 import pytest
 from tests.support.daemon import Daemon
+from tests.support.starter import Starter
 from tests.support.waiting import wait_until
 
 import assetstore
 
 
+@pytest.fixture(scope="session")
+def starter() -> Iterator[None]:
+    """Daemons are forked by a process that has made their imports."""
+    with Starter() as Daemon.starter:
+        yield
+    Daemon.starter = None
+
+
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
+def by_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons are started as users start them, where the start itself is looked at."""
+    monkeypatch.setattr(Daemon, "starter", None)
+
+
+@pytest.fixture
+def daemon(starter: None, tmp_path: Path) -> Iterator[Daemon]:
     """A running daemon with the assets "orders" (with a uri of its own) and "customers"."""
     daemon = Daemon(tmp_path)
     daemon.set_manifest({"name": "orders", "uri": "s3://data/orders/"}, "customers")
@@ -31,7 +46,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+def make_daemon(starter: None, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Makes daemons, not yet started, with the configuration that a test needs."""
     made: list[Daemon] = []
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.support.both_clients import AsBlocking
 from tests.support.daemon import Daemon
+from tests.support.waiting import wait_until
 
 from assetstore import Asset, Client, Store
 
@@ -18,13 +19,44 @@ ORDERS = Asset("orders", uri="s3://data/orders/")
 
 
 @pytest.fixture(scope="session")
-def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def shared_daemon(starter: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon with "orders" (uri s3://data/orders/), "customers" and "invoices"."""
     daemon = Daemon(tmp_path_factory.mktemp("shared"))
     daemon.set_manifest({"name": "orders", "uri": "s3://data/orders/"}, "customers", "invoices")
     with daemon:
         yield daemon
     assert daemon.verify() == []
+
+
+@pytest.fixture(scope="session")
+def forsaken_daemon(starter: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon whose manifest "orders" has left, with k = 1 in its store; "customers" is active."""
+    daemon = Daemon(tmp_path_factory.mktemp("forsaken"))
+    daemon.set_manifest({"name": "orders", "uri": "s3://data/orders/"}, "customers")
+    with daemon:
+        with daemon.client() as client:
+            client.store("orders").set("k", 1)
+        daemon.activate("customers")
+        yield daemon
+    assert daemon.verify() == []
+
+
+@pytest.fixture
+def forsaken_client(forsaken_daemon: Daemon) -> Iterator[Client]:
+    """A client of the daemon that "orders" has left."""
+    with forsaken_daemon.client() as client:
+        yield client
+
+
+@pytest.fixture
+def deserted_daemon(shared_daemon: Daemon) -> Daemon:
+    """The shared daemon, to which nobody is connected, and whose stores are empty."""
+    with shared_daemon.client() as client:
+        for name in ("orders", "customers", "invoices"):
+            client.store(name).clear()
+        # Those of earlier tests may be on their way out.
+        wait_until(lambda: client.status()["connections"] == 1, 10.0, "all others to be gone")
+    return shared_daemon
 
 
 @pytest.fixture

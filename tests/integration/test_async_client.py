@@ -118,7 +118,7 @@ def test_values_and_keys_are_refused_as_by_the_blocking_client(
     run(program)
 
 
-def test_an_asset_that_is_not_active_is_refused_by_every_call(daemon: Daemon) -> None:
+def test_an_asset_that_is_not_active_is_refused_by_every_call(forsaken_daemon: Daemon) -> None:
     async def program(client: AsyncClient) -> None:
         calls: list[Callable[[Any], Awaitable[Any]]] = [
             lambda store: store.get("k", default="default"),
@@ -131,15 +131,13 @@ def test_an_asset_that_is_not_active_is_refused_by_every_call(daemon: Daemon) ->
             lambda store: anext(aiter(store.items())),
             lambda store: anext(store.entries()),
         ]
-        await client.store(ORDERS).set("k", 1)
-        await asyncio.to_thread(daemon.activate, "customers")
         for call in calls:
             with pytest.raises(InactiveAsset):
                 await call(client.store(ORDERS))
             with pytest.raises(UnknownAsset):
                 await call(client.store("nobody"))
 
-    run_with(daemon, program)
+    run_with(forsaken_daemon, program)
 
 
 def test_the_writer_is_recorded(shared_daemon: Daemon, shared_client: Client) -> None:

@@ -92,16 +92,16 @@ def test_a_conditional_delete_deletes_what_was_seen_and_nothing_else(each_store:
         each_store.delete("k", if_revision=second)
 
 
-def test_of_many_who_create_a_key_at_once_one_succeeds(daemon: Daemon) -> None:
+def test_of_many_who_create_a_key_at_once_one_succeeds(shared_daemon: Daemon, store: Store) -> None:
     start = threading.Barrier(16)
 
     def work(number: int) -> bool:
-        with daemon.client() as client:
-            store = client.store("orders")
-            store.get("leader")
+        with shared_daemon.client() as client:
+            mine = client.store("orders")
+            mine.get("leader")
             start.wait(20.0)
             try:
-                store.create("leader", number)
+                mine.create("leader", number)
             except Conflict:
                 return False
             return True
@@ -110,8 +110,7 @@ def test_of_many_who_create_a_key_at_once_one_succeeds(daemon: Daemon) -> None:
         won = list(pool.map(work, range(16)))
 
     assert won.count(True) == 1
-    with daemon.client() as client:
-        assert client.store("orders").get("leader") == won.index(True)
+    assert store.get("leader") == won.index(True)
 
 
 # --- advance
@@ -285,22 +284,25 @@ def test_if_the_function_raises_or_makes_no_value_nothing_happened(each_store: A
     assert each_store.entry("k").revision == revision
 
 
-def test_an_update_that_never_gets_through_ends_with_the_last_conflict(daemon: Daemon) -> None:
-    with daemon.client(timeout=0.5) as client, daemon.client() as other:
-        store = client.store("orders")
+def test_an_update_that_never_gets_through_ends_with_the_last_conflict(
+    shared_daemon: Daemon, store: Store
+) -> None:
+    with shared_daemon.client(timeout=0.5) as client:
 
         def interfered(value: int) -> int:
-            other.store("orders").increment("k")
+            store.increment("k")
             return value + 1
 
         with pytest.raises(Conflict) as caught:
-            store.update("k", interfered, 0)
+            client.store("orders").update("k", interfered, 0)
 
         assert caught.value.entry == store.entry("k")
 
 
 @pytest.mark.parametrize("way", ["update", "increment", "if_revision", "advance", "merge"])
-def test_no_change_of_many_threads_is_lost(daemon: Daemon, way: str) -> None:
+def test_no_change_of_many_threads_is_lost(
+    shared_daemon: Daemon, shared_client: Client, way: str
+) -> None:
     def by_condition(store: Store, number: int) -> None:
         while True:
             entry = store.entry("n")
@@ -319,7 +321,7 @@ def test_no_change_of_many_threads_is_lost(daemon: Daemon, way: str) -> None:
         "merge": lambda store, number: store.merge("m", {str(number): 1}),
     }
 
-    with daemon.client(timeout=30.0) as client, ThreadPoolExecutor(8) as pool:
+    with shared_daemon.client(timeout=30.0) as client, ThreadPoolExecutor(8) as pool:
         store = client.store("orders")
         list(pool.map(lambda number: ways[way](store, number), range(200)))
 
@@ -382,14 +384,12 @@ CHANGES: list[tuple[str, tuple[Any, ...]]] = [
 
 @pytest.mark.parametrize(("call", "arguments"), CHANGES)
 def test_an_asset_that_is_not_active_is_closed_to_them_too(
-    daemon: Daemon, call: str, arguments: tuple[Any, ...]
+    forsaken_client: Client, call: str, arguments: tuple[Any, ...]
 ) -> None:
-    daemon.activate("orders")
-    with daemon.client() as client:
-        with pytest.raises(InactiveAsset):
-            getattr(client.store("customers"), call)(*arguments)
-        with pytest.raises(UnknownAsset):
-            getattr(client.store("unheard-of"), call)(*arguments)
+    with pytest.raises(InactiveAsset):
+        getattr(forsaken_client.store("orders"), call)(*arguments)
+    with pytest.raises(UnknownAsset):
+        getattr(forsaken_client.store("unheard-of"), call)(*arguments)
 
 
 def test_a_container_of_one_asset_has_them_as_shorthand(shared_client: Client) -> None:

@@ -111,16 +111,13 @@ def test_references_to_assets_that_nobody_knows_stay_apart(client: Client) -> No
 
 
 def test_an_asset_that_is_not_active_is_in_the_container_and_its_store_is_closed(
-    daemon: Daemon,
+    forsaken_client: Client,
 ) -> None:
-    with daemon.client() as client:
-        asset_store = client.asset_store([ORDERS])
-        asset_store.set("k", 1)
-        daemon.activate("customers")
+    asset_store = forsaken_client.asset_store([ORDERS])
 
-        assert len(asset_store) == 1
-        with pytest.raises(InactiveAsset):
-            asset_store.get("k", default="default")
+    assert len(asset_store) == 1
+    with pytest.raises(InactiveAsset):
+        asset_store.get("k", default="default")
 
 
 # --- the asynchronous container

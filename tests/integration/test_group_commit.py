@@ -39,6 +39,12 @@ def wait_until_queued(daemon: Daemon, count: int) -> None:
     wait_until(lambda: daemon.status()["queued"] >= count, 10.0, f"{count} changes to wait")
 
 
+@pytest.fixture
+def daemon(shared_daemon: Daemon, shared_client: assetstore.Client) -> Daemon:
+    """The shared daemon, with empty stores; a test that stops its daemon makes one."""
+    return shared_daemon
+
+
 def set_(id: int, key: str, value: bytes = b"1", *, timeout_ms: int | None = None) -> m.Change:
     return set_key(id, ORDERS, key, value, timeout_ms=timeout_ms)
 
@@ -113,7 +119,7 @@ def test_a_change_that_is_refused_takes_no_other_of_its_commit_with_it(
             wait_until_queued(daemon, 1)
             wire.send_messages(
                 set_(2, "before"),
-                change(3, m.RestoreStore(99)),
+                change(3, m.RestoreStore(1 << 40)),
                 change(4, m.MoveStore(ORDERS, CUSTOMERS, False)),
                 set_key(5, m.AssetRef("nobody"), "key", b"1"),
                 set_(6, "not-json", b"{"),
@@ -140,10 +146,12 @@ def test_a_change_that_is_refused_takes_no_other_of_its_commit_with_it(
 
 @pytest.mark.parametrize("between", ["a clear", "a long key"])
 def test_a_large_and_then_a_small_value_of_one_key_in_one_commit_verify_clean(
-    daemon: Daemon, client: assetstore.Client, between: str
+    make_daemon: Callable[..., Daemon], between: str
 ) -> None:
-    client.store("customers").set("here", 1)
+    daemon = make_daemon().start()
     large, small, key = b'"%s"' % (b"x" * 9_000), b'"%s"' % (b"x" * 200), "k" * 512
+    with daemon.client() as client:
+        client.store("customers").set("here", 1)
     with Wire(daemon.socket).greet() as wire:
         with writer_stopped(daemon):
             wire.send_messages(set_(1, "in-hand"))
@@ -161,8 +169,8 @@ def test_a_large_and_then_a_small_value_of_one_key_in_one_commit_verify_clean(
 
     assert not [answer for answer in answers if isinstance(answer, m.Failed)]
     assert daemon.status()["commits"] - before == 2
-    assert client.store("orders").get(key) == "x" * 200
-    client.close()
+    with daemon.client() as client:
+        assert client.store("orders").get(key) == "x" * 200
     daemon.stop()
     assert inspect(daemon.data_dir).problems == []
 

@@ -250,7 +250,7 @@ BROKEN = [
 
 
 @pytest.fixture(scope="module")
-def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def shared_daemon(starter: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One daemon for all that breaks the file: each test leaves it mended."""
     daemon = Daemon(tmp_path_factory.mktemp("shared"))
     daemon.set_manifest(ORDERS, "customers")

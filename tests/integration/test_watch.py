@@ -92,8 +92,8 @@ def test_a_watch_of_the_client_shows_all_assets_and_what_happens_to_them(daemon:
         } == seen
 
 
-def test_an_event_that_comes_later_is_waited_for(daemon: Daemon) -> None:
-    with daemon.client() as client, ThreadPoolExecutor(1) as pool:
+def test_an_event_that_comes_later_is_waited_for(deserted_daemon: Daemon) -> None:
+    with deserted_daemon.client() as client, ThreadPoolExecutor(1) as pool:
         watch = client.store("orders").watch()
         pending = pool.submit(next, watch)
         wait_for_waiting(client, 1)
@@ -170,8 +170,8 @@ def test_without_a_daemon_a_watch_ends_and_another_goes_on_where_it_stood(daemon
         assert take(watch, 1) == [("k", 2)]
 
 
-def test_many_threads_watch_and_the_client_goes_on(daemon: Daemon) -> None:
-    with daemon.client() as client, ThreadPoolExecutor(20) as pool:
+def test_many_threads_watch_and_the_client_goes_on(deserted_daemon: Daemon) -> None:
+    with deserted_daemon.client() as client, ThreadPoolExecutor(20) as pool:
         store = client.store("orders")
         pending = [pool.submit(next, store.watch()) for _ in range(20)]
         wait_for_waiting(client, 20)
@@ -201,9 +201,9 @@ def test_many_coroutines_watch_over_one_connection(daemon: Daemon) -> None:
     asyncio.run(asyncio.wait_for(program(), PLENTY_S))
 
 
-def test_a_coroutine_that_watches_can_be_cancelled_and_asked_again(daemon: Daemon) -> None:
+def test_a_coroutine_that_watches_can_be_cancelled_and_asked_again(deserted_daemon: Daemon) -> None:
     async def program() -> None:
-        async with AsyncClient(daemon.socket) as client:
+        async with AsyncClient(deserted_daemon.socket) as client:
             store = client.store("orders")
             watch = await store.watch().start()
             with pytest.raises(TimeoutError):
@@ -266,15 +266,15 @@ def waiting(daemon: Daemon, **options: Any) -> Callable[[ThreadPoolExecutor], Fu
     ],
 )
 def test_a_value_that_is_great_enough_ends_the_wait(
-    daemon: Daemon, act: Callable[[Store], Any]
+    deserted_daemon: Daemon, act: Callable[[Store], Any]
 ) -> None:
-    with ThreadPoolExecutor(1) as pool, daemon.client() as client:
+    with ThreadPoolExecutor(1) as pool, deserted_daemon.client() as client:
         store = client.store("orders")
         client.store("orders").set("k", 1)
         client.close()
 
-        pending = waiting(daemon, at_least=7)(pool)
-        with daemon.client() as other:
+        pending = waiting(deserted_daemon, at_least=7)(pool)
+        with deserted_daemon.client() as other:
             store = other.store("orders")
             store.set("k", 6)
             assert not pending.done()
@@ -336,8 +336,8 @@ def test_values_that_cannot_be_compared_are_refused(each_store: Any) -> None:
         each_store.wait_for("k", at_least=7)
 
 
-def test_many_threads_wait_and_the_client_goes_on(daemon: Daemon) -> None:
-    with daemon.client() as client, ThreadPoolExecutor(20) as pool:
+def test_many_threads_wait_and_the_client_goes_on(deserted_daemon: Daemon) -> None:
+    with deserted_daemon.client() as client, ThreadPoolExecutor(20) as pool:
         store = client.store("orders")
         began = threading.Semaphore(0)
 

@@ -17,13 +17,18 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+
+from tests.support.starter import Started, Starter
 
 import assetstore
 from assetstored import engine
 
 #: How long a start, a stop or a manifest may take on a busy machine.
 DEADLINE_S = 30.0
+
+#: As users start it; to be followed by its flags.
+COMMAND = (sys.executable, "-m", "assetstored")
 
 _CONFIG_KEYS = ("data_dir", "socket", "manifest")
 
@@ -35,6 +40,9 @@ class Daemon:
     starts a daemon also tests what systemd would be told.
     """
 
+    #: While there is one, it starts the daemons that are given no command.
+    starter: ClassVar[Starter | None] = None
+
     def __init__(self, root: Path, *, command: Sequence[str] = (), **config: Any) -> None:
         self.root = root
         self.data_dir = root / "data"
@@ -45,8 +53,8 @@ class Daemon:
         self.log = root / "daemon.log"
         self.config = config
         self.env: dict[str, str] = {}
-        self.process: subprocess.Popen[bytes] | None = None
-        self._command = command or (sys.executable, "-m", "assetstored")
+        self.process: subprocess.Popen[bytes] | Started | None = None
+        self._command = command
 
     # --- life
 
@@ -63,14 +71,18 @@ class Daemon:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify_path = Path(self._socket_dir.name) / f"notify-{time.monotonic_ns()}"
         self._notify.bind(str(notify_path))
+        env = {**os.environ, "NOTIFY_SOCKET": str(notify_path), **self.env}
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [*self._command, *self._flags()],
-                env={**os.environ, "NOTIFY_SOCKET": str(notify_path), **self.env},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            if self.starter is not None and not self._command:
+                self.process = self.starter.start(self._flags(), env, log)
+            else:
+                self.process = subprocess.Popen(
+                    [*(self._command or COMMAND), *self._flags()],
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
 
     def wait_for(self, state: str, deadline_s: float = DEADLINE_S) -> str:
         """The next notification that holds state; fails if the daemon ends before."""

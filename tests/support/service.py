@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.bystander import Bystander, Seen
-from tests.support.daemon import Daemon
+from tests.support.daemon import COMMAND, Daemon
 from tests.support.waiting import wait_until
 
 #: The longest that anybody may wait for a get, whatever others do. Usual are 0.2 ms, and under
@@ -122,7 +122,8 @@ def _private_dirty_bytes(pid: int) -> int:
 @contextmanager
 def serving(root: Path, **config: Any) -> Iterator[Service]:
     """A running daemon and its bystander; its store is whole when they have ended."""
-    daemon = Daemon(root, **config)
+    # By its command, for what it shares with a process that it was forked from is not its own.
+    daemon = Daemon(root, command=COMMAND, **config)
     daemon.set_manifest({"name": "orders", "uri": "s3://data/orders/"}, "customers")
     with daemon, Bystander(daemon.socket) as bystander:
         yield Service(daemon, bystander)
