@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.amount import amount
 from tests.support.daemon import Daemon
 from tests.support.endings import kill_all
 from tests.support.inspect_store import inspect
@@ -25,6 +26,9 @@ pytestmark = pytest.mark.crash
 #: Enough that a drop takes several slices: below 16 MiB it would be one.
 ENTRIES = 40_000
 VALUE = b'"' + b"x" * 1_000 + b'"'
+
+#: Of two kills each: one while it is dropped, one when that is done.
+ROUNDS = amount(1, whole=2)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def test_a_large_store_that_is_killed_while_it_is_dropped_is_wholly_there_or_who
     rng = random.Random(seed)
     daemon = make_daemon(grace="0s", sweep_interval="50ms")
     fates = []
-    for _ in range(2):
+    for _ in range(ROUNDS):
         shutil.rmtree(daemon.data_dir, ignore_errors=True)
         shutil.copytree(large_store, daemon.data_dir)
         daemon.set_manifest("orders", "customers")

@@ -3,12 +3,11 @@
 Rule: the daemon is killed as long as anybody counts; what is left is held against what each was
 answered, and against the journal.
 
-A sample, unless ASSETSTORE_FULL=1: then 1,000 of each from every process, and a kill a second.
+A sample; the whole is 1,000 of each from every process, and a kill a second.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import counting
+from tests.support.amount import IS_FULL, amount
 from tests.support.crew import Crew
 from tests.support.daemon import Daemon
 from tests.support.inspect_store import inspect
@@ -23,9 +23,8 @@ from tests.support.outages import kill_until_done
 
 pytestmark = pytest.mark.crash
 
-IS_FULL = os.environ.get("ASSETSTORE_FULL") == "1"
 PROCESSES = 16
-ROUNDS = 1_000 if IS_FULL else 60
+ROUNDS = amount(60, whole=1_000)
 
 #: Nothing may take so long that anybody is told of an outage.
 TIMEOUT_S = 30.0

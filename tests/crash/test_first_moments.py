@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.amount import amount
 from tests.support.daemon import Daemon
 from tests.support.endings import kill_all, strace
 from tests.support.inspect_store import inspect
@@ -24,6 +25,10 @@ from tests.support.store import Store
 from assetstored.writer import StoreOfWriter
 
 pytestmark = pytest.mark.crash
+
+#: How many new daemons, and new stores, are killed.
+DAEMONS = amount(8, whole=20)
+STORES = amount(40, whole=100)
 
 #: Makes a store as the writer process does, without what else a daemon is.
 MAKE = (
@@ -70,7 +75,7 @@ def test_a_new_daemon_killed_in_its_first_moments_starts_and_keeps_what_it_is_gi
 ) -> None:
     rng = random.Random(seed)
     left: Counter[str] = Counter()
-    for number in range(20):
+    for number in range(DAEMONS):
         daemon = make_daemon(f"new-{number}")
         daemon.launch()
         lock = daemon.data_dir / "assetstored.lock"
@@ -111,7 +116,7 @@ def test_a_new_store_killed_in_its_first_milliseconds_opens_and_keeps_what_it_is
     rng = random.Random(seed)
     usual_s = min(make_store(tmp_path / f"undisturbed-{number}", 10.0) for number in range(3))
     left: Counter[str] = Counter()
-    for number in range(100):
+    for number in range(STORES):
         data_dir = tmp_path / str(number)
         make_store(data_dir, usual_s * (0.01 + 1.2 * rng.random()))
         left[remains(data_dir)] += 1

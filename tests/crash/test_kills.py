@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.amount import amount
 from tests.support.daemon import Daemon
 from tests.support.endings import wait_until_deserted
 from tests.support.fleet import Fleet
@@ -22,7 +23,8 @@ from tests.support.ledger import State, is_shown
 
 pytestmark = pytest.mark.crash
 
-KILLS = 25
+#: Each of SCENARIOS twice, or three times and once more.
+KILLS = amount(16, whole=25)
 MEMBERS = 64
 TOGGLED = "toggled"
 TOGGLED_KEYS = [f"key-{n}" for n in range(20)]
@@ -58,7 +60,7 @@ class Crashes:
             daemon.kill()
             wait_until_deserted(daemon.data_dir)
             daemon.launch()
-            self._live_for(rng.random() * 0.7)
+            self._live_for(rng.random() * 0.3)
             daemon.kill()
         else:
             writer_pid = daemon.status()["writer_pid"]

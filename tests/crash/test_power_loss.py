@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.amount import amount
 from tests.support.checkout import ROOT
 from tests.support.endings import strace
 from tests.support.judge import Judge, State
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.crash
 BATCHES = 120
 
 #: How many events are cut, of about 1,100, spread over all.
-IMAGES = 600
+IMAGES = amount(150, whole=600)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.amount import amount
 from tests.support.golden import frames
 from tests.support.service import Service, serving
 from tests.support.wire import HELLO, Wire
@@ -21,9 +22,9 @@ from assetstore import messages as m
 from assetstore.errors import ProtocolError
 from assetstore.framing import HEADER_BYTES, FrameReader, frame
 
-IN_PROCESS = 40_000
+IN_PROCESS = amount(10_000, whole=40_000)
 LIVE_CONNECTIONS = 1_500
-LIVE_REQUESTS = 2_000
+LIVE_REQUESTS = amount(1_000, whole=2_000)
 AT_ONCE = 200
 FRAMES_EACH = 20
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from tests.support.amount import amount
 from tests.support.daemon import Daemon
 from tests.support.inspect_store import inspect
 from tests.support.model import Database, Happened, Held, Model, Operation, text
@@ -31,6 +32,9 @@ from assetstore import (
     Refused,
     WaitTimeout,
 )
+
+#: How many calls, with two or three restarts among them.
+STEPS = amount(1_500, whole=3_000)
 
 #: Of a key that is there so many changes are known, however old.
 KEPT_CHANGES = 10
@@ -590,7 +594,7 @@ def _parts(found: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("steps", "journal_max_age", "between_restarts"), [(3_000, "30d", 1_000), (800, "0s", 200)]
+    ("steps", "journal_max_age", "between_restarts"), [(STEPS, "30d", STEPS // 3), (800, "0s", 200)]
 )
 def test_any_sequence_of_calls_is_answered_as_a_plain_model_of_it_answers(
     make_daemon: Callable[..., Daemon],

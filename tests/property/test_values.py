@@ -15,11 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.amount import amount
 
 from assetstore.errors import InvalidRequest
 from assetstore.values import check_json, decode_value, encode_value
 
-ROUNDS = 3_000
+ROUNDS = amount(1_000, whole=3_000)
 
 Make = Callable[[random.Random], Any]
 

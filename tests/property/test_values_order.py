@@ -13,13 +13,14 @@ from functools import cmp_to_key
 from typing import Any, Literal
 
 import pytest
+from tests.support.amount import amount
 
 from assetstore.errors import InvalidRequest
 from assetstore.ordering import check_ordered, is_greater
 from assetstored.merging import merged
 from assetstored.numbers import incremented
 
-ROUNDS = 3_000
+ROUNDS = amount(1_000, whole=3_000)
 
 NUMBERS: list[Any] = [
     0,
