@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.checkout import ROOT, name_of, project_files
+from tests.support.command import Cli
 from tests.support.daemon import Daemon
 
 #: Documents whose commands a user types.
@@ -86,7 +87,7 @@ def make_targets() -> set[str]:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
+def daemon(starter: None, tmp_path: Path) -> Iterator[Daemon]:
     """A daemon with the manifest of `make run`."""
     daemon = Daemon(tmp_path / "daemon")
     daemon.root.mkdir()
@@ -113,16 +114,14 @@ def test_the_command_line_of_the_readme_runs_line_by_line(daemon: Daemon, tmp_pa
     (block,) = (text for text in blocks("README.md", "sh") if "assetstore trash list" in text)
     served = json.loads(daemon.manifest.read_text())["assets"]
     daemon.activate(*served, "orders_v2")
+    cli = Cli(daemon.socket)
     new = tmp_path / "new.json"
     new.write_text(json.dumps({"version": 1, "assets": [*served, "orders_v2", "suppliers"]}))
     for line in block.splitlines():
         arguments = shlex.split(line, comments=True)[1:]
         command = [str(new) if word == "new.json" else word for word in arguments]
-        done = run(
-            *(sys.executable, "-m", "assetstore_cli", *command),
-            ASSETSTORE_SOCKET=str(daemon.socket),
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        done = cli(*command)
+        assert done.code == 0, f"{line}\n{done.out}{done.err}"
 
 
 @pytest.mark.parametrize("document", [*GUIDES, "docs/design.md"])
@@ -156,11 +155,11 @@ def _cli_help(words: list[str]) -> tuple[list[str], str]:
     """The verb that these words begin with, and its help."""
     for length in (2, 1):
         verb = words[:length]
-        done = run(sys.executable, "-m", "assetstore_cli", *verb, "--help")
-        is_named = done.returncode == 0 and f"assetstore {' '.join(verb)} " in done.stdout
+        done = Cli("/nowhere")(*verb, "--help")
+        is_named = done.code == 0 and f"assetstore {' '.join(verb)} " in done.out
         # A group is no command: the word after it had to be one of its verbs.
-        if is_named and "COMMAND [ARGS]" not in done.stdout:
-            return verb, done.stdout
+        if is_named and "COMMAND [ARGS]" not in done.out:
+            return verb, done.out
     raise AssertionError(f"there is no `assetstore {' '.join(words)}`")
 
 

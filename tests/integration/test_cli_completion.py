@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.support.command import DEADLINE_S, Cli, Ran, Terminal, shared_daemon
 from tests.support.daemon import Daemon
 from tests.support.peer import Peer, Talk
+
+from assetstore_cli.program import program
 
 ASSETS = ("orders", "my orders", "a,b", "-minus", "Größe", "evil\x1b[31m", "$(touch pwned)")
 KEYS = ("watermark", "water level", "part:2026", "part:2027", "a,b", "*", "evil\n")
@@ -43,21 +46,26 @@ def cli(daemon: Daemon) -> Cli:
     return Cli(daemon.socket)
 
 
-def ask(cli: Cli, shell: str, words: str, word: int | str, **env: str) -> Ran:
-    """Ask as click's scripts do: the words, and which of them is to be completed."""
-    asked = {
+def question(shell: str, words: str, word: int | str) -> dict[str, str]:
+    """What click's scripts ask: the words, and which of them is to be completed."""
+    return {
         "_ASSETSTORE_COMPLETE": f"{shell}_complete",
         "COMP_WORDS": words,
         "COMP_CWORD": str(word),
     }
-    return cli.process(**{**asked, **env})
+
+
+def ask(cli: Cli, shell: str, words: str, word: int | str) -> Ran:
+    """Ask as click's scripts do."""
+    return cli.process(**question(shell, words, word))
 
 
 def offered(cli: Cli, words: str) -> list[str]:
-    """What is offered for the last word."""
-    place = len(words.split(" ")) - 1
-    lines = ask(cli, "bash", words, place).out.splitlines()
-    return [line.removeprefix("plain,") for line in lines if line]
+    """What is offered for the last word; asked in this process, which is quick."""
+    asked = question("bash", words, len(words.split(" ")) - 1)
+    result = CliRunner().invoke(program, env={**cli.env, **asked}, catch_exceptions=False)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return [line.removeprefix("plain,") for line in result.stdout.splitlines() if line]
 
 
 # --- what is offered
