@@ -56,11 +56,13 @@ def open_checked(data_dir: Path) -> tuple[Opened, list[wal.Record]]:
     assert opened is not None
     if marker is not None:
         return opened, _logged(data_dir, opened)
+    _create_log(data_dir, opened.identity)
     try:
-        wal.create(data_dir / datadir.WAL_FILE, opened.identity.store_id)
         datadir.write_marker(data_dir, opened.identity)
     except OSError as exc:
-        raise datadir.StartRefused(f"cannot write in {data_dir}: {exc.strerror}") from exc
+        raise datadir.StartRefused(
+            f"cannot write in the data directory {data_dir}: {exc.strerror}"
+        ) from exc
     return opened, []
 
 
@@ -105,15 +107,23 @@ def _verify(data_dir: Path) -> None:
         )
 
 
+def _create_log(data_dir: Path, identity: Identity) -> None:
+    try:
+        wal.create(data_dir / datadir.WAL_FILE, identity.store_id)
+    except OSError as exc:
+        raise datadir.StartRefused(
+            f"cannot write in the data directory {data_dir}: {exc.strerror}"
+        ) from exc
+
+
 def _logged(data_dir: Path, opened: Opened) -> list[wal.Record]:
     """The changes that are in the log and not in the data file."""
     path = data_dir / datadir.WAL_FILE
-    store_id = opened.identity.store_id
     try:
         if not path.stat().st_size:
             _log.warning("%s is empty: a new log is begun, as nothing was in it", path)
-            wal.create(path, store_id)
-        return wal.recover(path, store_id, opened.counters.revision)
+            _create_log(data_dir, opened.identity)
+        return wal.recover(path, opened.identity.store_id, opened.counters.revision)
     except FileNotFoundError:
         raise datadir.StartRefused(
             f"{path} is missing: it may hold changes that were acknowledged. Put it back, or "
@@ -125,4 +135,4 @@ def _logged(data_dir: Path, opened: Opened) -> list[wal.Record]:
             f"{path} is damaged: {exc}; restore the data directory from a backup"
         ) from exc
     except OSError as exc:
-        raise datadir.StartRefused(f"cannot read or write {path}: {exc.strerror}") from exc
+        raise datadir.StartRefused(f"cannot read {path}: {exc.strerror}") from exc
