@@ -16,12 +16,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from assetstore.errors import Busy, refusal
+from assetstore.errors import refusal
 from assetstored import jobs
 from assetstored.change_log import Carried, ChangeLog
 from assetstored.datadir import FilesChanged
+from assetstored.waiting_jobs import Done, Waiting, WaitingJobs
 from assetstored.writer_link import WriterLink
 
 #: A batch as large as this commits in a few milliseconds; more would make the first job wait.
@@ -40,15 +41,6 @@ _AFTER_LONG_SYNC = 100
 
 #: When what had no room is tried again.
 _FULL_RETRY_S = 0.5
-
-Done = Callable[[jobs.Result], None]
-
-
-class _Waiting(NamedTuple):
-    job: jobs.AnyJob
-    size: int
-    deadline: float | None
-    done: Done
 
 
 class CommitQueue:
@@ -75,14 +67,14 @@ class CommitQueue:
         self._loop = asyncio.get_running_loop()
         self._writer = WriterLink(self._lose)
         self._log: ChangeLog | None = None
-        self._waiting: deque[_Waiting] = deque()
-        self._background: deque[_Waiting] = deque()
-        self._in_hand: list[_Waiting] | None = None
+        self._waiting = WaitingJobs(max_bytes)
+        self._background: deque[Waiting] = deque()
+        self._in_hand: list[Waiting] | None = None
+        self._pings: list[asyncio.Future[None]] = []
         self._background_last = False
         self._scheduled = False
         self._lost = False
         self._idle: list[asyncio.Future[None]] = []
-        self._waiting_bytes = 0
         # The next batch is the writer's.
         self._writer_next = False
         self._is_checkpointing = False
@@ -123,13 +115,7 @@ class CommitQueue:
         and not done at all. Raises Busy where more waits than may; one that is larger than that
         waits alone.
         """
-        if self._waiting_bytes and self._waiting_bytes + size > self.max_bytes:
-            raise Busy(
-                f"{self._waiting_bytes:,} bytes of changes wait for the disk; the limit is "
-                f"{self.max_bytes:,} (max_inflight_bytes). Nothing changed; try again"
-            )
-        self._waiting_bytes += size
-        self._waiting.append(_Waiting(job, size, deadline, done))
+        self._waiting.add(Waiting(job, size, deadline, done))
         self._wake()
 
     async def do(self, job: jobs.AnyJob) -> Any:
@@ -140,7 +126,7 @@ class CommitQueue:
             if not future.done():
                 future.set_result(result)
 
-        self._background.append(_Waiting(job, 0, None, done))
+        self._background.append(Waiting(job, 0, None, done))
         self._wake()
         result = await future
         if result.code is not None:
@@ -148,15 +134,14 @@ class CommitQueue:
         return result.decoded()
 
     async def ping(self) -> None:
-        """Return when the writer has answered; it shows that the writer is not stuck."""
-        future: asyncio.Future[None] = self._loop.create_future()
-
-        def answered(report: jobs.AnyReport) -> None:
-            if not future.done():
-                future.set_result(None)
-
-        self._writer.send(jobs.Batch([]), answered)
-        await future
+        """Return when the writer has answered, and what is under way is done: nobody is stuck."""
+        answered: asyncio.Future[None] = self._loop.create_future()
+        self._writer.send(jobs.Batch([]), lambda report: _settle([answered]))
+        await answered
+        if self._in_hand is not None:
+            done: asyncio.Future[None] = self._loop.create_future()
+            self._pings.append(done)
+            await done
 
     async def drain(self) -> None:
         """Return when nothing waits, nothing is under way, and the data file has it all."""
@@ -191,7 +176,7 @@ class CommitQueue:
             return
         log = self._log
         if log is not None and self._waiting and not self._is_for_writer(log):
-            batch = self._take_changes(log)
+            batch = self._waiting.take(_LOGGED_JOBS, _BATCH_BYTES, log.takes)
             if batch:
                 self._carry_out(log, batch)
                 return
@@ -204,7 +189,7 @@ class CommitQueue:
         if not self._writer_next:
             background_next = bool(self._background) and not self._background_last
             self._writer_next = (
-                background_next or not log.takes(self._waiting[0].job) or not log.has_disk()
+                background_next or not log.takes(self._waiting.first) or not log.has_disk()
             )
         return self._writer_next
 
@@ -212,10 +197,7 @@ class CommitQueue:
         if self._log is not None and not self._log.is_empty and self._full is None:
             self._checkpoint()
             return
-        for future in self._idle:
-            if not future.done():
-                future.set_result(None)
-        self._idle.clear()
+        _settle(self._idle)
 
     # --- by the writer
 
@@ -244,59 +226,32 @@ class CommitQueue:
         self._on_commit(report)
         self._hand_out(batch, report.results)
 
-    def _hand_out(self, batch: list[_Waiting], results: list[jobs.Result]) -> None:
+    def _hand_out(self, batch: list[Waiting], results: list[jobs.Result]) -> None:
         for item, result in zip(batch, results, strict=True):
             item.done(result)
+        _settle(self._pings)
         if self._waiting or self._background or self._idle:
             self._scheduled = True
             self._next()
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Waiting]:
         """The next batch: background work and clients take turns. Empty where nothing waits."""
         background_next = not self._background_last
         self._background_last = False
-        batch = [] if background_next and self._background else self._take_of_clients()
+        batch: list[Waiting] = []
+        if not (background_next and self._background):
+            batch = self._waiting.take(_BATCH_JOBS, _BATCH_BYTES)
         if not batch and self._background:
             self._background_last = True
             batch = [self._background.popleft()]
         return batch
 
-    def _take_of_clients(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        size = 0
-        now = time.monotonic()
-        while self._waiting and len(batch) < _BATCH_JOBS and size < _BATCH_BYTES:
-            if (item := self._take_one(now)) is not None:
-                batch.append(item)
-                size += item.size
-        return batch
-
-    def _take_changes(self, log: ChangeLog) -> list[_Waiting]:
-        """The next batch to be logged; empty where none of them can."""
-        batch: list[_Waiting] = []
-        now = time.monotonic()
-        while self._waiting and len(batch) < _LOGGED_JOBS and log.takes(self._waiting[0].job):
-            if (item := self._take_one(now)) is not None:
-                batch.append(item)
-        return batch
-
-    def _take_one(self, now: float) -> _Waiting | None:
-        """The one that waits longest, or None if it has waited too long."""
-        item = self._waiting.popleft()
-        self._waiting_bytes -= item.size
-        if item.deadline is not None and item.deadline < now:
-            item.done(jobs.Result(Busy.default_code, message=_TOO_LATE))
-            return None
-        return item
-
     # --- by the log
 
-    def _carry_out(self, log: ChangeLog, batch: list[_Waiting]) -> None:
+    def _carry_out(self, log: ChangeLog, batch: list[Waiting]) -> None:
         carried = log.carry_out([item.job for item in batch])
         count = len(carried.results)
-        for item in reversed(batch[count:]):
-            self._waiting.appendleft(item)
-            self._waiting_bytes += item.size
+        self._waiting.put_back(batch[count:])
         self._writer_next = carried.needs_writer
         if count:
             # Else these were not served yet: the writer takes them before what is in background.
@@ -383,9 +338,7 @@ class CommitQueue:
     def _refuse_all(self, log: ChangeLog, refusal: jobs.Result, held: Carried | None) -> None:
         """The disk is full: nothing more is logged until the data file has what is."""
         self._full = refusal
-        refused = list(self._waiting)
-        self._waiting.clear()
-        self._waiting_bytes = 0
+        refused = self._waiting.take_all()
         if held is not None:
             log.give_up()
             refused = (self._in_hand or []) + refused
@@ -396,6 +349,7 @@ class CommitQueue:
         self._writer_next = False
         for item in refused:
             item.done(refusal)
+        _settle(self._pings)
 
     def _lose(self, reason: str) -> None:
         if self._lost:
@@ -404,7 +358,8 @@ class CommitQueue:
         self._on_lost(reason)
 
 
-_TOO_LATE = (
-    "the request waited longer than its timeout before it could be started; nothing changed. "
-    "The disk is slow, or too much is asked of it"
-)
+def _settle(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+    futures.clear()
