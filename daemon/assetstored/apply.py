@@ -140,12 +140,14 @@ class Changes:
             except Refused as exc:
                 exc.detail = {"operation": number, **(exc.detail or {})}
                 raise
-        answer = _encode([_with_wire_entry(outcome) for outcome in outcomes])
+        shown = outcomes
+        if any(record is not None for _, _, record, _ in outcomes):
+            shown = [_with_wire_entry(outcome) for outcome in outcomes]
+        answer = kept = _encode(shown)
         first = self._journal.first
         if first is None:
             return msgspec.Raw(answer)
-        kept = answer
-        if any(record is not None for _, _, record, _ in outcomes):
+        if shown is not outcomes:
             # What was written here is in the journal already, under its revision.
             kept = _encode([_to_keep(outcome) for outcome in outcomes])
         self._journal.finish((job.request, msgspec.Raw(kept)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -13,6 +14,8 @@ from tests.support.peer import Peer, Talk, answer, serve
 
 from assetstore import AsyncClient
 from assetstore import messages as m
+from assetstore.asynchronous.connection import Connection
+from assetstore.entries import Writer
 from assetstore.errors import DeadlineExceeded, NotConnected, OutcomeUnknown
 
 PLENTY_S = 20.0
@@ -191,6 +194,57 @@ def test_close_ends_calls_under_way_with_an_unknown_outcome() -> None:
 
         with pytest.raises(OutcomeUnknown):
             await call
+
+    with Peer(script) as peer:
+        run(program(peer.path))
+
+
+def test_close_tells_what_was_sent_from_what_waited_to_leave_with_others() -> None:
+    def script(talk: Talk) -> None:
+        talk.welcome()
+        talk.hear_bytes()
+
+    async def program(path: str) -> None:
+        connection = Connection()
+        deadline = time.monotonic() + PLENTY_S
+        await connection.open(path, Writer(kind="worker"), deadline)
+        fields = (m.AssetRef("orders"), "k")
+        calls = [
+            asyncio.create_task(connection.exchange(m.Get, fields, deadline)) for _ in range(3)
+        ]
+        await asyncio.sleep(0)  # each has begun, and the first, by itself, was sent
+
+        await connection.close()
+
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(each) for each in outcomes] == [OutcomeUnknown, NotConnected, NotConnected]
+
+    with Peer(script) as peer:
+        run(program(peer.path))
+
+
+def test_a_call_with_less_time_is_told_before_others_that_began_earlier() -> None:
+    def script(talk: Talk) -> None:
+        talk.welcome()
+        while talk.hear_bytes():
+            pass
+
+    async def program(path: str) -> None:
+        connection = Connection()
+        now = time.monotonic()
+        await connection.open(path, Writer(kind="worker"), now + PLENTY_S)
+        fields = (m.AssetRef("orders"), "k")
+        calls = [
+            asyncio.create_task(connection.exchange(m.Get, fields, now + left_s))
+            for left_s in (PLENTY_S, 0.2, 0.1)
+        ]
+        done, _ = await asyncio.wait(calls[1:], timeout=PLENTY_S / 2)
+        assert len(done) == 2
+        assert not calls[0].done()
+        for call in done:
+            assert isinstance(call.exception(), DeadlineExceeded)
+        await connection.close()
+        await asyncio.gather(*calls, return_exceptions=True)
 
     with Peer(script) as peer:
         run(program(peer.path))

@@ -34,10 +34,11 @@ from assetstore.retry import NoTimeLeft
 
 
 class _Waiting(NamedTuple):
-    """A request under way."""
+    """A request under way, until when it may be."""
 
     kind: type[Request]
     answer: asyncio.Future[AnyAnswer]
+    deadline: float
 
 
 class Connection(asyncio.Protocol):
@@ -58,6 +59,11 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[int, _Waiting] = {}
         self._last_id = 0
         self._lost: asyncio.Future[None] = self.loop.create_future()
+        # Frames that leave together, with whom to tell if they cannot.
+        self._together: list[tuple[bytes, asyncio.Future[AnyAnswer]]] = []
+        # One timer for all requests: the earliest deadline of those it was set for.
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_deadline = 0.0
         # Not None while the daemon reads more slowly than we send.
         self._writable: asyncio.Future[None] | None = None
 
@@ -106,14 +112,23 @@ class Connection(asyncio.Protocol):
         if left_s <= 0:
             raise NoTimeLeft("no time was left to send the request")
         self._last_id = request_id = self._last_id + 1
-        self._send(request_frame(kind, request_id, fields, left_s, self._limits))
+        data = request_frame(kind, request_id, fields, left_s, self._limits)
+        if not self.is_open:
+            raise NotConnected("the connection was lost")
         answer: asyncio.Future[AnyAnswer] = self.loop.create_future()
-        self._waiting[request_id] = _Waiting(kind, answer)
-        timer = self.loop.call_later(left_s, _expire, answer)
+        if self._waiting:
+            # Others are under way: what they all ask for in this turn of the loop leaves together.
+            if not self._together:
+                self.loop.call_soon(self._send_together)
+            self._together.append((data, answer))
+        else:
+            self._send(data)
+        self._waiting[request_id] = _Waiting(kind, answer, deadline)
+        if self._timer is None or deadline < self._timer_deadline:
+            self._set_timer(deadline)
         try:
             return await answer
         finally:
-            timer.cancel()
             self._waiting.pop(request_id, None)
 
     async def close(self) -> None:
@@ -166,13 +181,11 @@ class Connection(asyncio.Protocol):
     # --- inside
 
     def _send(self, data: bytes) -> None:
-        """Hand the frame to the kernel, or what it does not take to the transport.
+        """Hand the bytes to the kernel, or what it does not take to the transport.
 
         Raises NotConnected if nothing of it was sent. That is why the transport is not asked
         first: it would keep to itself whether the daemon was still there.
         """
-        if not self.is_open:
-            raise NotConnected("the connection was lost")
         if self._transport.get_write_buffer_size() == 0:
             try:
                 # A program may have given SIGPIPE back its default, which is to die.
@@ -187,6 +200,40 @@ class Connection(asyncio.Protocol):
                 return
             data = data[sent:]
         self._transport.write(data)
+
+    def _send_together(self) -> None:
+        if not self._together:
+            return
+        try:
+            self._send(b"".join([data for data, _ in self._together]))
+        except NotConnected as exc:
+            self._refuse_unsent(str(exc))
+        self._together.clear()
+
+    def _refuse_unsent(self, why: str) -> None:
+        for _, answer in self._together:
+            if not answer.done():
+                answer.set_exception(NotConnected(why))
+        self._together.clear()
+
+    def _set_timer(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_deadline = deadline
+        self._timer = self.loop.call_later(deadline - monotonic(), self._expire)
+
+    def _expire(self) -> None:
+        """Tell those whose time is up, and set the timer for the next."""
+        self._timer = None
+        now = monotonic()
+        deadlines = []
+        for waiting in self._waiting.values():
+            if waiting.deadline > now:
+                deadlines.append(waiting.deadline)
+            elif not waiting.answer.done():
+                waiting.answer.set_exception(DeadlineExceeded("no answer came in time"))
+        if deadlines:
+            self._set_timer(min(deadlines))
 
     async def _wait_until_writable(self, writable: asyncio.Future[None], deadline: float) -> None:
         try:
@@ -211,6 +258,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: NotConnected | OutcomeUnknown | ProtocolError) -> None:
         """End the connection and everything that waits on it."""
         self.is_open = False
+        self._refuse_unsent("the connection was lost")
         waiting, self._waiting = self._waiting, {}
         futures: list[asyncio.Future[Any]] = [each.answer for each in waiting.values()]
         for future in [*futures, self._welcome]:
@@ -218,9 +266,7 @@ class Connection(asyncio.Protocol):
                 # One object each: a raised exception collects the traceback of whoever awaits it.
                 future.set_exception(type(error)(*error.args))
         self.resume_writing()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._transport.abort()
-
-
-def _expire(answer: asyncio.Future[AnyAnswer]) -> None:
-    if not answer.done():
-        answer.set_exception(DeadlineExceeded("no answer came in time"))
