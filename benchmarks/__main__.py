@@ -50,9 +50,9 @@ def main() -> int:
         _say("")
         print(f"benchmarks: {exc}", file=sys.stderr)
         return 1
-    print("\n".join(report_lines(report)))
     if arguments.json:
         write(report, arguments.json)
+    print("\n".join(report_lines(report)))
     return 0
 
 
