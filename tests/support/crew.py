@@ -105,7 +105,7 @@ class Crew:
         for program in self._at_work:
             _hang_up(program)
         while self._at_work:
-            assert _end(self._at_work.pop()) == 0, "a member failed; see its traceback"
+            _check_end(self._at_work.pop())
 
     def notes(self) -> Iterator[tuple[str, Any]]:
         """What members have noted since the last call, each with its name."""
@@ -133,7 +133,7 @@ class Crew:
             for fd in ready:
                 if fd in ended:
                     self._at_work.remove(ended[fd])
-                    assert _end(ended[fd]) == 0, "a member failed; see its traceback"
+                    _check_end(ended[fd])
                 else:
                     came += len(os.read(self._acks, min(acknowledgements - came, 65_536)))
             if not ready:
@@ -156,3 +156,8 @@ def _hang_up(program: Program) -> None:
 def _end(program: Program) -> int:
     _hang_up(program)
     return program.process.wait(DEADLINE_S)
+
+
+def _check_end(program: Program) -> None:
+    status = _end(program)
+    assert status == 0, f"{program.members} ended with {status}; see the traceback, if it is one"
