@@ -6,7 +6,9 @@ Rule: knows nothing of what the bytes mean.
 from __future__ import annotations
 
 import socket
+import tempfile
 import threading
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,23 +54,30 @@ class _Relay:
                 client.sendall(answer)
 
 
-def call_sizes(disk: Path, sockets: Path) -> dict[str, Sizes]:
+@cache
+def call_sizes() -> dict[str, Sizes]:
     """The sizes of a "get" and of a "set" of the benchmark's value; starts a daemon for it."""
     system = Assetstore()
-    system.start(disk, sockets)
-    try:
-        relay = _Relay(str(sockets / "relay"), system.socket)
-        session = OurSession(str(sockets / "relay"), [_ASSET])
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        sockets = Path(directory)
         try:
-            session.set(0, value_of(0))
-            found = {}
-            for kind in ("get", "set"):
-                there, back = relay.there, relay.back
-                session.get(0) if kind == "get" else session.set(0, value_of(1))
-                found[kind] = Sizes(relay.there - there, relay.back - back)
+            system.start(sockets / "daemon", sockets)
+            return _sizes(system.socket, str(sockets / "relay"))
         finally:
-            session.close()
-            relay.join()
+            system.stop()
+
+
+def _sizes(daemon: str, listening: str) -> dict[str, Sizes]:
+    relay = _Relay(listening, daemon)
+    session = OurSession(listening, [_ASSET])
+    found = {}
+    try:
+        session.set(0, value_of(0))
+        for kind in ("get", "set"):
+            there, back = relay.there, relay.back
+            session.get(0) if kind == "get" else session.set(0, value_of(1))
+            found[kind] = Sizes(relay.there - there, relay.back - back)
     finally:
-        system.stop()
+        session.close()
+        relay.join()
     return found

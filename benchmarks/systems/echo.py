@@ -67,7 +67,7 @@ class Echo(System):
     _process: BaseProcess | None = None
 
     def start(self, disk: Path, sockets: Path) -> None:
-        self._sizes = call_sizes(disk, sockets)
+        self._sizes = call_sizes()
         self._path = str(sockets / "echo")
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self._path)

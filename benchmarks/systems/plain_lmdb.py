@@ -46,4 +46,4 @@ class PlainLmdb(System):
         return LmdbSession(self._path, assets)
 
     def versions(self) -> dict[str, str]:
-        return {"lmdb": version("lmdb")}
+        return {"lmdb": version("lmdb"), "LMDB": ".".join(map(str, lmdb.version()))}
