@@ -7,11 +7,12 @@ asynchronous connection both speak through these functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Union
 
 import msgspec
 
+from assetstore.decoders import Decoders
 from assetstore.entries import Writer
 from assetstore.errors import (
     InvalidRequest,
@@ -66,7 +67,6 @@ from assetstore.messages import (
     Sweep,
     TrashPage,
     Welcome,
-    answer_decoder,
     decode_answer,
     decode_welcome,
     encode,
@@ -83,8 +83,8 @@ CONNECTION_ID: Final = 0
 
 _WITH_A_VALUE: Final = (SetKey, AdvanceKey)
 
-# Made when they are needed first: a worker that reads and writes needs two of them.
-_decoders: dict[type[Request], Callable[[bytes], Any]] = {}
+# For each kind of request: a worker that reads and writes needs two of them.
+_decoders: Final = Decoders()
 
 _ANSWERS: Final[dict[type[Request], tuple[type[Answer], ...]]] = {
     Get: (Found, Absent),
@@ -176,9 +176,7 @@ def _check_sizes(operations: Sequence[AnyOperation], limits: Limits) -> None:
 
 def read_answer(kind: type[Request], payload: bytes) -> AnyAnswer:
     """The answer to a request of this kind, or any other that came in its place."""
-    decode = _decoders.get(kind)
-    if decode is None:
-        decode = _decoders[kind] = answer_decoder(*_ANSWERS[kind])
+    decode = _decoders.get(kind, lambda: Union[(*_ANSWERS[kind], Failed)])
     try:
         answer: AnyAnswer = decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):

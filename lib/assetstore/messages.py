@@ -10,11 +10,11 @@ Rule: no sockets and no store here. A field's limit lives in limits.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from assetstore.decoders import Decode, Decoders
 from assetstore.entries import RecordedWriter, Writer
 from assetstore.errors import ProtocolError
 
@@ -589,46 +589,34 @@ AnyAnswer: TypeAlias = (
 #: Message -> payload of a frame.
 encode = msgspec.msgpack.Encoder().encode
 
-# A decoder is made when it is needed first: each takes a while, and no program needs all.
-_decoders: dict[str, Callable[[bytes], Any]] = {}
+_decoders = Decoders()
 
 
 def decode_hello(payload: bytes) -> Hello:
     """Raises ProtocolError if the payload is no hello."""
-    hello: Hello = _decode("hello", Hello, payload)
+    hello: Hello = _decode(_decoders.get("hello", lambda: Hello), payload)
     return hello
 
 
 def decode_welcome(payload: bytes) -> Welcome | Failed:
     """Raises ProtocolError if the payload is neither a welcome nor a refusal."""
-    welcome: Welcome | Failed = _decode("welcome", Welcome | Failed, payload)
+    welcome: Welcome | Failed = _decode(_decoders.get("welcome", lambda: Welcome | Failed), payload)
     return welcome
 
 
 def decode_request(payload: bytes) -> AnyRequest:
     """Raises ProtocolError if the payload is no request."""
-    request: AnyRequest = _decode("request", AnyRequest, payload)
+    request: AnyRequest = _decode(_decoders.get("request", lambda: AnyRequest), payload)
     return request
 
 
 def decode_answer(payload: bytes) -> AnyAnswer:
     """Raises ProtocolError if the payload is no answer."""
-    answer: AnyAnswer = _decode("answer", AnyAnswer, payload)
+    answer: AnyAnswer = _decode(_decoders.get("answer", lambda: AnyAnswer), payload)
     return answer
 
 
-def answer_decoder(*kinds: type[Answer]) -> Callable[[bytes], Any]:
-    """A decoder of an answer that is of one of these kinds or Failed, made anew.
-
-    It raises what msgspec does.
-    """
-    return msgspec.msgpack.Decoder(Union[(*kinds, Failed)]).decode
-
-
-def _decode(what: str, kind: Any, payload: bytes) -> Any:
-    decode = _decoders.get(what)
-    if decode is None:
-        decode = _decoders[what] = msgspec.msgpack.Decoder(kind).decode
+def _decode(decode: Decode, payload: bytes) -> Any:
     try:
         return decode(payload)
     # Nesting raises RecursionError and bad UTF-8 UnicodeDecodeError: neither is a msgspec error.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support.peer import Peer, Talk, answer, serve
+from tests.support.serving import next_turn
 
 from assetstore import AsyncClient
 from assetstore import messages as m
@@ -212,7 +213,7 @@ def test_close_tells_what_was_sent_from_what_waited_to_leave_with_others() -> No
         calls = [
             asyncio.create_task(connection.exchange(m.Get, fields, deadline)) for _ in range(3)
         ]
-        await asyncio.sleep(0)  # each has begun, and the first, by itself, was sent
+        await next_turn()  # each has begun, and the first, by itself, was sent
 
         await connection.close()
 
