@@ -51,19 +51,24 @@ def open_checked(data_dir: Path) -> tuple[Opened, list[wal.Record]]:
     # A file that is there without the marker is this project's, from a first start that was
     # cut before the marker, or somebody else's: either way it is not for us to begin anew.
     is_new = not (data_dir / datadir.DATA_FILE).exists()
+    has_log = marker is not None or _has_log(data_dir)
+    if is_new and has_log:
+        raise datadir.StartRefused(
+            f"{data_dir / datadir.DATA_FILE} is missing, and {data_dir / datadir.WAL_FILE} holds "
+            "changes of it; restore the data directory from a backup"
+        )
     opened = open_store(data_dir, Identity(FORMAT, uuid4().hex, now_us()) if is_new else None)
     datadir.check_identity(data_dir, marker, opened and opened.identity)
     assert opened is not None
-    if marker is not None:
-        return opened, _logged(data_dir, opened)
-    _create_log(data_dir, opened.identity)
-    try:
-        datadir.write_marker(data_dir, opened.identity)
-    except OSError as exc:
-        raise datadir.StartRefused(
-            f"cannot write in the data directory {data_dir}: {exc.strerror}"
-        ) from exc
-    return opened, []
+    if not has_log:
+        _create_log(data_dir, opened.identity)
+    logged = _logged(data_dir, opened)
+    if marker is None:
+        try:
+            datadir.write_marker(data_dir, opened.identity)
+        except OSError as exc:
+            raise _unwritable(data_dir, exc) from exc
+    return opened, logged
 
 
 def open_store(data_dir: Path, new: Identity | None = None) -> Opened | None:
@@ -111,9 +116,22 @@ def _create_log(data_dir: Path, identity: Identity) -> None:
     try:
         wal.create(data_dir / datadir.WAL_FILE, identity.store_id)
     except OSError as exc:
-        raise datadir.StartRefused(
-            f"cannot write in the data directory {data_dir}: {exc.strerror}"
-        ) from exc
+        raise _unwritable(data_dir, exc) from exc
+
+
+def _unwritable(data_dir: Path, exc: OSError) -> datadir.StartRefused:
+    return datadir.StartRefused(f"cannot write in the data directory {data_dir}: {exc.strerror}")
+
+
+def _has_log(data_dir: Path) -> bool:
+    """Whether there is a log, and anything was ever written to it."""
+    path = data_dir / datadir.WAL_FILE
+    try:
+        return not wal.is_blank(path)
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise datadir.StartRefused(f"cannot read {path}: {exc.strerror}") from exc
 
 
 def _logged(data_dir: Path, opened: Opened) -> list[wal.Record]:

@@ -119,6 +119,13 @@ def create(path: Path, store_id: str) -> None:
     datadir.sync_directory(path.parent)
 
 
+def is_blank(path: Path) -> bool:
+    """Whether no record was ever written to the file. Raises OSError."""
+    with open(path, "rb") as file:
+        file.seek(BLOCK)
+        return not file.read().strip(b"\0")
+
+
 def recover(path: Path, store_id: str, revision: int) -> list[Record]:
     """The records after a revision, in order: what is on disk here and not in the data file.
 

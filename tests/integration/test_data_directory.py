@@ -19,9 +19,12 @@ from pathlib import Path
 import lmdb
 import pytest
 from tests.support.daemon import Daemon
-from tests.support.store import Store
+from tests.support.serving import Serving, serve
+from tests.support.store import Store, change
 
 import assetstore
+from assetstored import jobs
+from assetstored.wal import BLOCK, HALF_BYTES
 
 #: How long a change under a running daemon may go unnoticed, on a busy machine.
 NOTICED_S = 4.0
@@ -43,6 +46,29 @@ def make_store(path: Path) -> None:
         for number in range(200):
             store.put("orders", f"key-{number:03}", b'"%s"' % (b"x" * 500))
         store.put("orders", "watermark", b"7")
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory as it is after a kill: the last ten changes are in the log only."""
+    path = tmp_path_factory.mktemp("killed") / "data"
+    make_store(path)
+
+    async def scenario(serving: Serving) -> None:
+        for number in range(10):
+            await serving.change(change(jobs.SetKey(1, "watermark", b"%d" % (10 + number), None)))
+
+    assert serve(path, scenario, logs=True) == 0
+    return path
+
+
+@pytest.fixture
+def daemon_on_killed(make_daemon: Callable[..., Daemon], killed: Path) -> Daemon:
+    """A daemon, not started, on a copy of the directory of a killed one."""
+    daemon = make_daemon()
+    daemon.set_manifest("orders")
+    shutil.copytree(killed, daemon.data_dir)
+    return daemon
 
 
 @pytest.fixture
@@ -173,6 +199,121 @@ def test_a_damaged_store_is_refused_with_what_to_do_and_left_as_it_is(
     assert fingerprint(daemon_on_copy.data_dir) == before
 
 
+# --- the log, at start
+
+
+def remove_log(data_dir: Path) -> None:
+    (data_dir / "data.wal").unlink()
+
+
+def truncate_log(size_bytes: int) -> Damage:
+    def damage(data_dir: Path) -> None:
+        os.truncate(data_dir / "data.wal", size_bytes)
+
+    return damage
+
+
+def write_into_log(at: int, data: bytes) -> Damage:
+    def damage(data_dir: Path) -> None:
+        with open(data_dir / "data.wal", "r+b") as file:
+            file.seek(at)
+            file.write(data)
+
+    return damage
+
+
+def replace_log_by_text(data_dir: Path) -> None:
+    (data_dir / "data.wal").write_text("these are not the changes you are looking for\n" * 1_000)
+
+
+def replace_log_by_a_directory(data_dir: Path) -> None:
+    remove_log(data_dir)
+    (data_dir / "data.wal").mkdir()
+
+
+def replace_log_by_that_of_another_store(data_dir: Path) -> None:
+    other = data_dir.parent / "other"
+    make_store(other)
+    shutil.copy(other / "data.wal", data_dir / "data.wal")
+
+
+@pytest.mark.parametrize(
+    ("damage", "what", "what_to_do"),
+    [
+        (remove_log, "data.wal is missing: it may hold changes", "Put it back, or restore"),
+        (truncate_log(1), "its beginning is missing", "restore"),
+        (truncate_log(BLOCK), "it has 4,096 bytes in place of 8,392,704", "restore"),
+        (truncate_log(BLOCK + HALF_BYTES), "it has 4,198,400 bytes", "restore"),
+        (write_into_log(0, b"x"), "it does not begin as a write-ahead log", "restore"),
+        (write_into_log(10, b"x"), "its beginning fails its checksum", "restore"),
+        (write_into_log(BLOCK, bytes(BLOCK)), "revision 203 is missing", "restore"),
+        (write_into_log(5 * BLOCK + 100, b"xyz"), "revision 207 is missing", "restore"),
+        (replace_log_by_text, "it does not begin as a write-ahead log", "restore"),
+        (replace_log_by_a_directory, "cannot read", "data.wal"),
+        (replace_log_by_that_of_another_store, "it is of store", "restore"),
+        (replace_data_by_that_of_another_store, "files of two stores are mixed", "restore"),
+        (remove_data, "is missing", "restore"),
+    ],
+)
+def test_a_damaged_log_is_refused_with_what_to_do_and_left_as_it_is(
+    daemon_on_killed: Daemon, damage: Damage, what: str, what_to_do: str
+) -> None:
+    damage(daemon_on_killed.data_dir)
+    before = fingerprint(daemon_on_killed.data_dir)
+
+    message = refusal_of(daemon_on_killed)
+
+    assert what in message
+    assert what_to_do in message
+    assert fingerprint(daemon_on_killed.data_dir) == before
+
+
+def test_what_a_killed_daemon_had_logged_is_served_by_the_next(daemon_on_killed: Daemon) -> None:
+    with daemon_on_killed as daemon, daemon.client() as client:
+        assert client.store("orders").get("watermark") == 19
+        history = [event.value for event in client.store("orders").history("watermark")]
+        assert history == [*range(19, 9, -1), 7]
+        assert "made 10 logged changes, up to revision 212" in daemon.log_text()
+        client.store("orders").set("watermark", 20)
+    assert daemon_on_killed.verify() == []
+
+
+def test_a_log_that_was_emptied_on_purpose_is_begun_anew(daemon_on_copy: Daemon) -> None:
+    truncate_log(0)(daemon_on_copy.data_dir)
+
+    with daemon_on_copy as daemon, daemon.client() as client:
+        assert client.store("orders").get("watermark") == 7
+        assert "data.wal is empty: a new log is begun" in daemon.log_text()
+        client.store("orders").set("watermark", 8)
+
+
+@pytest.mark.parametrize("left", ["store.json", "store.json and a part of a new log"])
+def test_a_killed_store_that_lost_its_marker_is_served_with_what_was_logged(
+    daemon_on_killed: Daemon, left: str
+) -> None:
+    (daemon_on_killed.data_dir / "store.json").unlink()
+    if "part" in left:
+        (daemon_on_killed.data_dir / "data.wal.new").write_bytes(bytes(10_000))
+
+    with daemon_on_killed as daemon, daemon.client() as client:
+        assert client.store("orders").get("watermark") == 19
+
+
+def test_a_log_alone_is_no_new_store(daemon_on_killed: Daemon) -> None:
+    (daemon_on_killed.data_dir / "store.json").unlink()
+    remove_data(daemon_on_killed.data_dir)
+    before = fingerprint(daemon_on_killed.data_dir)
+
+    message = refusal_of(daemon_on_killed)
+
+    assert "data.mdb is missing, and" in message
+    assert "data.wal holds changes of it; restore" in message
+    assert fingerprint(daemon_on_killed.data_dir) == before
+
+
+# --- without a marker
+
+
 def test_a_store_that_lost_its_marker_is_served_with_all_it_holds_and_gets_it_back(
     daemon_on_copy: Daemon,
 ) -> None:
@@ -224,7 +365,8 @@ def test_a_directory_without_room_for_permissions_is_made_for_the_daemon_alone(
         assert daemon.data_dir.stat().st_mode & 0o777 == 0o700
         modes = {path.name: path.stat().st_mode & 0o777 for path in daemon.data_dir.iterdir()}
 
-    assert modes == dict.fromkeys(["assetstored.lock", "store.json", "data.mdb", "lock.mdb"], 0o600)
+    files = ["assetstored.lock", "store.json", "data.mdb", "lock.mdb", "data.wal"]
+    assert modes == dict.fromkeys(files, 0o600)
 
 
 def without_privileges() -> list[str]:
@@ -337,6 +479,11 @@ def replace_data(data_dir: Path) -> None:
     (data_dir / "copy").rename(data_dir / "data.mdb")
 
 
+def replace_log(data_dir: Path) -> None:
+    shutil.copy(data_dir / "data.wal", data_dir / "copy")
+    (data_dir / "copy").rename(data_dir / "data.wal")
+
+
 def remove_directory(data_dir: Path) -> None:
     shutil.rmtree(data_dir)
 
@@ -349,18 +496,26 @@ CHANGES = [
     unlink_data,
     unlink_lock,
     replace_data,
+    remove_log,
+    replace_log,
     remove_directory,
     move_directory,
     truncate_data(0),
     truncate_data(8192),
     halve_data,
+    truncate_log(0),
+    truncate_log(BLOCK),
+    truncate_log(BLOCK + HALF_BYTES),
 ]
 
 
 @pytest.mark.parametrize(
     ("damage", "loaded"),
     # Without load nobody but the clock finds out.
-    [*((damage, True) for damage in CHANGES), (unlink_lock, False), (halve_data, False)],
+    [
+        *((damage, True) for damage in CHANGES),
+        *((damage, False) for damage in (unlink_lock, halve_data, remove_log)),
+    ],
 )
 def test_files_that_change_under_the_daemon_end_it_and_nothing_is_acknowledged_after_that(
     daemon_on_copy: Daemon, damage: Damage, loaded: bool

@@ -7,6 +7,8 @@ of the daemon is made to pretend.
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,12 +19,19 @@ import pytest
 from tests.support.daemon import Daemon
 from tests.support.endings import strace
 from tests.support.inspect_store import inspect
+from tests.support.serving import failing_calls
 from tests.support.waiting import wait_until
 
 import assetstore
 from assetstore import AssetStoreError, OutcomeUnknown, StoreFull
 
 VALUE = "x" * 100_000
+
+#: The write-ahead log, and as much again.
+SMALL_MIB = 17
+
+#: Changes are logged only where the disk has more room than 64 MiB.
+ROOMY_MIB = 96
 
 
 class Disk:
@@ -34,6 +43,12 @@ class Disk:
     def resize(self, size_mib: int) -> None:
         """As when somebody makes room, or takes it."""
         _mount("-o", f"remount,size={size_mib}m", str(self.path))
+
+    def take_the_rest(self) -> None:
+        """Nothing is left."""
+        info = os.statvfs(self.path)
+        used_kib = (info.f_blocks - info.f_bfree) * info.f_frsize // 1024
+        _mount("-o", f"remount,size={used_kib}k", str(self.path))
 
     def fill(self) -> Path:
         """Somebody else's file takes what is left."""
@@ -57,7 +72,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small file system")
     try:
-        _mount("-t", "tmpfs", "-o", "size=8m", "assetstore-test", str(path))
+        _mount("-t", "tmpfs", "-o", f"size={SMALL_MIB}m", "assetstore-test", str(path))
     except (OSError, subprocess.CalledProcessError) as exc:
         pytest.skip(f"no file system can be mounted here: {exc}")
     yield Disk(path)
@@ -200,9 +215,85 @@ def test_a_new_store_on_a_full_disk_is_refused_with_the_reason_and_made_when_the
         assert client.store("orders").set("watermark", 1)
 
 
+# --- a disk that gets full under what is logged
+
+#: The journal has them too: together more than the log takes before a checkpoint.
+LOGGED = 80
+LOGGED_VALUE = "x" * 30_000
+
+
+@pytest.fixture
+def client_of_full_disk(daemon_on_disk: Daemon, disk: Disk) -> Iterator[assetstore.Client]:
+    """A client of a daemon that has logged more than the disk has room for in the data file."""
+    disk.resize(ROOMY_MIB)
+    with daemon_on_disk as daemon, daemon.client(timeout=5.0) as client:
+        client.store("orders").set("watermark", 0)
+        writer_pid = daemon.status()["writer_pid"]
+        os.kill(writer_pid, signal.SIGSTOP)
+        try:
+            for number in range(LOGGED):
+                client.store("orders").set(f"logged-{number}", LOGGED_VALUE)
+            disk.take_the_rest()
+        finally:
+            os.kill(writer_pid, signal.SIGCONT)
+        yield client
+
+
+def check_that_all_logged_is_shown(client: assetstore.Client) -> None:
+    store = client.store("orders")
+    assert store.count("logged-") == LOGGED
+    assert all(store.get(f"logged-{number}") == LOGGED_VALUE for number in range(LOGGED))
+
+
+def test_where_there_is_no_room_for_what_is_logged_it_is_read_and_nothing_more_is_taken(
+    client_of_full_disk: assetstore.Client, daemon_on_disk: Daemon, disk: Disk
+) -> None:
+    client, daemon = client_of_full_disk, daemon_on_disk
+    wait_until(lambda: not is_writable(client), 5.0, "the disk to be known to be full")
+    before = client.status()["revision"]
+
+    for _ in range(20):
+        with pytest.raises(StoreFull) as refused:
+            client.store("orders").set("again", VALUE)
+        assert set(refused.value.detail) == {"free_bytes", "needed_bytes"}
+    with pytest.raises(StoreFull):
+        client.store("orders").clear()
+    assert client.status()["revision"] == before
+    check_that_all_logged_is_shown(client)
+    assert any("bytes are free" in problem for problem in client.status()["problems"])
+
+    disk.resize(ROOMY_MIB)
+
+    wait_until(lambda: is_writable(client), 5.0, "writes to resume by themselves")
+    check_that_all_logged_is_shown(client)
+    daemon.stop()
+    found = inspect(daemon.data_dir)
+    assert found.problems == []
+    assert len(found.active["orders"]) == LOGGED + 2
+    assert "Traceback" not in daemon.log_text()
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_what_was_logged_before_the_disk_was_full_is_there_when_there_is_room_again(
+    client_of_full_disk: assetstore.Client, daemon_on_disk: Daemon, disk: Disk, end: str
+) -> None:
+    daemon = daemon_on_disk
+    wait_until(lambda: not is_writable(client_of_full_disk), 5.0, "it to be known to be full")
+    getattr(daemon, end)()
+    daemon.launch()
+
+    assert daemon.wait() not in (0, 1)
+    assert "logged changes cannot be brought into the data file: no room" in daemon.log_text()
+    disk.resize(ROOMY_MIB)
+    daemon.start()
+
+    check_that_all_logged_is_shown(client_of_full_disk)
+    assert "Traceback" not in daemon.log_text()
+
+
 def test_a_limit_on_the_size_of_files_is_as_a_full_disk(tmp_path: Path) -> None:
     # In the place of LimitFSIZE= of a unit. Of 512 bytes, says POSIX.
-    limited = ["sh", "-c", 'ulimit -f 8192; exec "$@"', "sh", sys.executable, "-m", "assetstored"]
+    limited = ["sh", "-c", 'ulimit -f 20480; exec "$@"', "sh", sys.executable, "-m", "assetstored"]
     daemon = Daemon(tmp_path, command=limited)
     daemon.set_manifest("orders")
     with daemon, daemon.client() as client:
@@ -218,12 +309,18 @@ def test_a_limit_on_the_size_of_files_is_as_a_full_disk(tmp_path: Path) -> None:
 
 # --- a disk that fails
 
+#: What the daemon says that cannot tell what is on disk.
+GIVING_UP = re.compile(
+    r"giving up: (commit failed|the write-ahead log cannot be (written|synced)): "
+)
+
 
 @pytest.mark.parametrize(
     "fault",
     [
         "fdatasync:error=EIO:when=6",
-        "pwrite64:error=EIO:when=6",
+        # The first nine are those of the new log.
+        "pwrite64:error=EIO:when=15",
         "writev,pwritev:error=EIO:when=4",
     ],
 )
@@ -236,14 +333,30 @@ def test_a_failing_disk_ends_the_daemon_and_costs_nothing_that_was_acknowledged(
 
     assert isinstance(failure, OutcomeUnknown | assetstore.NotConnected)
     assert status == os.EX_IOERR
-    assert "giving up: commit failed" in failing.log_text()
+    assert GIVING_UP.search(failing.log_text())
     check_that_it_holds(tmp_path, acknowledged)
+
+
+@pytest.mark.parametrize("process", ["pid", "syncer_pid"])
+def test_where_the_log_cannot_be_synced_nothing_is_acknowledged_and_the_daemon_ends(
+    daemon: Daemon, process: str
+) -> None:
+    with daemon.client() as client:
+        client.store("orders").set("counter", 0)
+    with failing_calls(daemon.status()[process], "fdatasync"):
+        # Whether others wait decides which process syncs, and so does a slow sync.
+        acknowledged, failure = count_until_it_fails(daemon, 300)
+        assert daemon.wait() == os.EX_IOERR
+
+    assert isinstance(failure, OutcomeUnknown | assetstore.NotConnected)
+    assert GIVING_UP.search(daemon.log_text())
+    check_that_it_holds(daemon.root, acknowledged)
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        "pwrite64:error=ENOSPC:when=6",
+        "pwrite64:error=ENOSPC:when=15",
         "writev,pwritev:error=ENOSPC:when=4..7",
         "fdatasync:error=ENOSPC:when=6",
     ],
@@ -282,6 +395,10 @@ def daemon_with(fault: str, root: Path) -> Daemon:
 
 def write_until_it_fails(daemon: Daemon, most: int) -> tuple[int, AssetStoreError | None]:
     daemon.wait_for("READY=1")
+    return count_until_it_fails(daemon, most)
+
+
+def count_until_it_fails(daemon: Daemon, most: int) -> tuple[int, AssetStoreError | None]:
     acknowledged = 0
     with daemon.client(timeout=2.0) as client:
         for number in range(1, most + 1):

@@ -1,15 +1,13 @@
 """Writes that wait share a commit, and share nothing else: not their failures, not their fate.
 
-Rule: the writer process is stopped where something has to wait; it is never replaced.
+Rule: the processes that write and sync are stopped where something has to wait; they are never
+replaced.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 from tests.support.daemon import Daemon
@@ -22,17 +20,6 @@ from assetstore import messages as m
 
 ORDERS = m.AssetRef("orders")
 CUSTOMERS = m.AssetRef("customers")
-
-
-@contextmanager
-def writer_stopped(daemon: Daemon) -> Iterator[None]:
-    """As on a disk that takes its time: meanwhile everything waits."""
-    pid = daemon.status()["writer_pid"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def wait_until_queued(daemon: Daemon, count: int) -> None:
@@ -89,7 +76,7 @@ def test_what_waits_while_the_disk_is_busy_becomes_one_commit_in_the_order_in_wh
 ) -> None:
     with Wire(daemon.socket).greet() as first, Wire(daemon.socket).greet() as second:
         before = daemon.status()
-        with writer_stopped(daemon):
+        with daemon.disk_busy():
             first.send_messages(set_(1, "a"))
             wait_until_queued(daemon, 1)
             first.send_messages(*(set_(id, "a", b"%d" % id) for id in range(2, 52)))
@@ -114,7 +101,7 @@ def test_a_change_that_is_refused_takes_no_other_of_its_commit_with_it(
 ) -> None:
     client.store("customers").set("here", 1)
     with Wire(daemon.socket).greet() as wire:
-        with writer_stopped(daemon):
+        with daemon.disk_busy():
             wire.send_messages(set_(1, "first"))
             wait_until_queued(daemon, 1)
             wire.send_messages(
@@ -131,7 +118,8 @@ def test_a_change_that_is_refused_takes_no_other_of_its_commit_with_it(
             before = daemon.status()["commits"]
         answers = {answer.id: answer for answer in (wire.answer() for _ in range(9))}
 
-    assert daemon.status()["commits"] - before == 2
+    # What is logged before the first that is not, and then all the rest.
+    assert daemon.status()["commits"] - before == 3
     codes = {id: each.code for id, each in answers.items() if isinstance(each, m.Failed)}
     assert codes == {
         3: "invalid_request",
@@ -144,6 +132,42 @@ def test_a_change_that_is_refused_takes_no_other_of_its_commit_with_it(
     assert set(client.store("orders")) == {"first", "before", "after"}
 
 
+def test_of_changes_that_are_logged_together_the_refused_ones_take_no_other_with_them(
+    daemon: Daemon, client: assetstore.Client
+) -> None:
+    client.store("orders").set("here", "text")
+    with Wire(daemon.socket).greet() as wire:
+        with daemon.disk_busy():
+            wire.send_messages(set_(1, "first"))
+            wait_until_queued(daemon, 1)
+            before = daemon.status()["commits"]
+            wire.send_messages(
+                set_(2, "before"),
+                change(
+                    3, m.SetKey(ORDERS, "taken-back", b"1", None), m.CheckKey(ORDERS, "here", 0)
+                ),
+                change(4, m.IncrementKey(ORDERS, "here", b"1", b"0")),
+                change(5, m.DeleteKey(ORDERS, "missing", None)),
+                set_(6, "taken-back", b"2"),
+                set_(7, "after"),
+            )
+            wait_until_queued(daemon, 7)
+        answers = {answer.id: answer for answer in (wire.answer() for _ in range(7))}
+
+    assert daemon.status()["commits"] - before == 2
+    codes = {id: each.code for id, each in answers.items() if isinstance(each, m.Failed)}
+    assert codes == {3: "conflict", 4: "invalid_request"}
+    revisions = [revision(answers[id]) for id in (1, 2, 6, 7)]
+    assert revisions == list(range(revisions[0], revisions[0] + 4))
+    assert dict(client.store("orders").items()) == {
+        "after": 1,
+        "before": 1,
+        "first": 1,
+        "here": "text",
+        "taken-back": 2,
+    }
+
+
 @pytest.mark.parametrize("between", ["a clear", "a long key"])
 def test_a_large_and_then_a_small_value_of_one_key_in_one_commit_verify_clean(
     make_daemon: Callable[..., Daemon], between: str
@@ -153,7 +177,7 @@ def test_a_large_and_then_a_small_value_of_one_key_in_one_commit_verify_clean(
     with daemon.client() as client:
         client.store("customers").set("here", 1)
     with Wire(daemon.socket).greet() as wire:
-        with writer_stopped(daemon):
+        with daemon.disk_busy():
             wire.send_messages(set_(1, "in-hand"))
             wait_until_queued(daemon, 1)
             wire.send_messages(
@@ -179,7 +203,7 @@ def test_a_request_that_waited_longer_than_its_timeout_is_refused_and_not_carrie
     daemon: Daemon, client: assetstore.Client
 ) -> None:
     with Wire(daemon.socket).greet() as wire:
-        with writer_stopped(daemon):
+        with daemon.disk_busy():
             wire.send_messages(set_(1, "in-hand"))
             wait_until_queued(daemon, 1)
             wire.send_messages(
@@ -217,7 +241,7 @@ def test_more_than_may_wait_is_refused_as_busy_and_what_waits_is_carried_out(
     daemon = make_daemon(**LITTLE_ROOM)
     with daemon, daemon.client() as client:
         with Wire(daemon.socket).greet() as wire:
-            with writer_stopped(daemon):
+            with daemon.disk_busy():
                 wire.send_messages(set_(1, "key-01"))
                 wait_until_queued(daemon, 1)
                 wire.send_messages(*(set_(id, f"key-{id:02}", value) for id in range(2, 42)))
@@ -255,7 +279,7 @@ def test_a_client_is_not_told_of_busyness_that_passes_within_its_timeout(
                 done.append(client.store("orders").set(f"key-{number}", "x" * 200_000))
 
         threads = [threading.Thread(target=write, args=(number,)) for number in range(20)]
-        with writer_stopped(daemon):
+        with daemon.disk_busy():
             for thread in threads:
                 thread.start()
             # One is in hand, and each of the others weighs its value twice: the journal has it too.
@@ -270,7 +294,7 @@ def test_a_client_is_not_told_of_busyness_that_passes_within_its_timeout(
 
 def test_reads_go_on_while_writes_wait(daemon: Daemon, client: assetstore.Client) -> None:
     client.store("orders").set("watermark", 1)
-    with Wire(daemon.socket).greet() as wire, writer_stopped(daemon):
+    with Wire(daemon.socket).greet() as wire, daemon.disk_busy():
         wire.send_messages(*(set_(id, "watermark", b"2") for id in range(1, 100)))
         wait_until_queued(daemon, 99)
 

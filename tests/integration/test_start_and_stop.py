@@ -131,14 +131,16 @@ def test_idle_and_half_made_connections_do_not_hold_up_the_stop(daemon: Daemon) 
         wire.close()
 
 
-def test_a_daemon_whose_writer_is_killed_ends_with_an_error_and_the_next_one_has_everything(
-    daemon: Daemon, client: assetstore.Client
+@pytest.mark.parametrize("victim", ["writer_pid", "syncer_pid"])
+def test_a_daemon_that_loses_a_process_ends_with_an_error_and_the_next_one_has_everything(
+    daemon: Daemon, client: assetstore.Client, victim: str
 ) -> None:
     client.store("orders").set("watermark", 1)
-    os.kill(daemon.status()["writer_pid"], signal.SIGKILL)
+    os.kill(daemon.status()[victim], signal.SIGKILL)
 
     assert daemon.wait() == os.EX_IOERR
-    assert "giving up" in daemon.log_text()
+    assert "giving up: the " in daemon.log_text()
+    assert "process ended unexpectedly" in daemon.log_text()
     daemon.start()
     assert client.store("orders").get("watermark") == 1
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -146,6 +146,19 @@ class Daemon:
                 self.process.terminate()
             self.wait()
         self._socket_dir.cleanup()
+
+    @contextlib.contextmanager
+    def disk_busy(self) -> Iterator[None]:
+        """Nothing gets on disk meanwhile, as with one that takes its time: all changes wait."""
+        status = self.status()
+        pids = [status["writer_pid"], status["syncer_pid"]]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     # --- what it holds
 

@@ -8,17 +8,19 @@ Rule: reads only, by way of the daemon's own formats; knows nothing of what a te
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from assetstore.errors import Damaged
 from assetstore.messages import AssetRef
-from assetstored import datadir, engine, keys, records
+from assetstored import datadir, engine, keys, records, wal
 from assetstored.catalog import Catalog
 from assetstored.journal import KEPT_CHANGES
 from assetstored.tables import (
@@ -41,6 +43,7 @@ from assetstored.tables import (
     read_row,
     store_name,
 )
+from assetstored.writer import StoreOfWriter
 
 Row = TypeVar("Row")
 
@@ -69,7 +72,38 @@ class Inspection:
 
 
 def inspect(data_dir: Path) -> Inspection:
-    """Read all that is in the data directory; the daemon must not run."""
+    """Read all that is in the data directory; the daemon must not run.
+
+    What is in the write-ahead log only is brought into the data file first: in a copy of both.
+    """
+    with TemporaryDirectory(prefix="assetstore-inspect-") as copy:
+        try:
+            if logged_only(data_dir):
+                for name in (datadir.MARKER_FILE, datadir.DATA_FILE, datadir.WAL_FILE):
+                    shutil.copy(data_dir / name, copy)
+                data_dir = Path(copy)
+                StoreOfWriter(data_dir).close()
+        except (datadir.StartRefused, wal.WalDamaged, Damaged, engine.EngineError, OSError) as exc:
+            return Inspection([f"what is logged cannot be read: {exc}"])
+        return _inspect_file(data_dir)
+
+
+def logged_only(data_dir: Path) -> list[wal.Record]:
+    """What the write-ahead log holds that the data file does not."""
+    marker = datadir.read_marker(data_dir)
+    if marker is None:
+        return []  # it has not come so far
+    env = engine.open_for_reading(str(data_dir))
+    try:
+        with env.begin() as txn:
+            snapshot = Snapshot(txn, Tables(env, txn, create=False))
+            counters = read_row(snapshot, META, b"counters", Counters) or Counters()
+    finally:
+        env.close()
+    return wal.recover(data_dir / datadir.WAL_FILE, marker.store_id, counters.revision)
+
+
+def _inspect_file(data_dir: Path) -> Inspection:
     found = Inspection()
     try:
         found.problems += engine.verify(str(data_dir))

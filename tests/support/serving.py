@@ -1,4 +1,5 @@
-"""The serving process's side of a store, run by a test: a commit queue, a reader, a real writer.
+"""The serving process's side of a store, run by a test: a commit queue, a reader, a real writer,
+and where the test wants it a write-ahead log with a real syncing process.
 
 Rule: no daemon, no client and no socket file; batches really are committed.
 """
@@ -8,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -18,25 +18,55 @@ import pytest
 from tests.support.waiting import wait_until
 
 from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
-from assetstored import jobs
+from assetstored import datadir, jobs
+from assetstored.change_log import ChangeLog
+from assetstored.children import Children
 from assetstored.commits import CommitQueue
 from assetstored.reader import Reader
-from assetstored.writer import run_writer
+from assetstored.syncer import Syncer
+from assetstored.wal import Wal
 
 
 class Serving:
     """What a test of the serving process works with, while its event loop runs."""
 
-    def __init__(self, data_dir: Path, writer_pid: int, max_bytes: int) -> None:
+    def __init__(self, data_dir: Path, children: Children, max_bytes: int) -> None:
         self.data_dir = data_dir
-        self.writer_pid = writer_pid
+        self.writer_pid = children.writer_pid
+        self.syncer_pid = children.syncer_pid
         self.commits: list[bool] = []
         #: What else is told of a commit, after the reader.
         self.listeners: list[Callable[[jobs.Committed], None]] = []
+        #: What is told of changes that were logged: the first revision, and the assets.
+        self.log_listeners: list[Callable[[int, set[int]], None]] = []
         self.lost: list[str] = []
         self.is_lost = asyncio.Event()
-        self.queue = CommitQueue(max_bytes=max_bytes, on_commit=self._committed, on_lost=self._lost)
+        self.queue = CommitQueue(
+            max_bytes=max_bytes,
+            on_commit=self._committed,
+            on_logged=self._logged,
+            on_lost=self._lost,
+        )
+        self._children = children
         self._reader: Reader | None = None
+
+    def begin_log(self) -> None:
+        """From now on changes of keys are logged."""
+        wal = Wal(self.data_dir / datadir.WAL_FILE)
+        self.log = ChangeLog(
+            self.reader,
+            wal,
+            Syncer(self._children.syncer_link, wal.fd, self._lost),
+            data_dir=self.data_dir,
+            max_value_bytes=DEFAULT_MAX_VALUE_BYTES,
+        )
+        self.queue.log_changes(self.log)
+
+    async def change(self, job: jobs.AnyJob) -> jobs.Result:
+        """The result of a client's job."""
+        future: asyncio.Future[jobs.Result] = asyncio.get_running_loop().create_future()
+        self.queue.submit(job, size=1, deadline=None, done=future.set_result)
+        return await future
 
     @property
     def reader(self) -> Reader:
@@ -46,7 +76,7 @@ class Serving:
         return self._reader
 
     def close(self) -> None:
-        """Let the writer end."""
+        """Let the writer end. What is logged stays in the log, as when a daemon is killed."""
         self.queue.close()
         if self._reader is not None:
             self._reader.close()
@@ -62,35 +92,34 @@ class Serving:
         for listener in self.listeners:
             listener(committed)
 
+    def _logged(self, first: int, touched: set[int]) -> None:
+        for listener in self.log_listeners:
+            listener(first, touched)
+
 
 def serve(
     data_dir: Path,
     scenario: Callable[[Serving], Awaitable[None]],
     *,
+    logs: bool = False,
     max_bytes: int = 1 << 20,
     deadline_s: float = 30.0,
 ) -> int:
     """Run the scenario in an event loop; returns how the writer ended, negative for a signal.
 
-    Raises WriterLost where the store must not be opened, and TimeoutError after deadline_s.
+    With ``logs`` changes of keys are logged, as in a daemon. Raises WriterLost where the store must
+    not be opened, and TimeoutError after deadline_s.
     """
-    ours, theirs = socket.socketpair()
     # Before there is a loop: nothing of it may cross the fork.
-    pid = os.fork()
-    if pid == 0:
-        status = os.EX_SOFTWARE
-        try:
-            ours.close()
-            status = run_writer(theirs, data_dir, max_value_bytes=DEFAULT_MAX_VALUE_BYTES)
-        finally:
-            os._exit(status)
-    theirs.close()
+    children = Children(data_dir, max_value_bytes=DEFAULT_MAX_VALUE_BYTES)
 
     async def run() -> None:
-        serving = Serving(data_dir, pid, max_bytes)
+        serving = Serving(data_dir, children, max_bytes)
         async with asyncio.timeout(deadline_s):
             try:
-                await serving.queue.start(ours)
+                await serving.queue.start(children.writer_link)
+                if logs:
+                    serving.begin_log()
                 await scenario(serving)
             finally:
                 serving.close()
@@ -99,7 +128,10 @@ def serve(
     try:
         asyncio.run(run())
     finally:
-        _, status = os.waitpid(pid, 0)
+        children.writer_link.close()
+        children.syncer_link.close()
+        os.waitpid(children.syncer_pid, 0)
+        _, status = os.waitpid(children.writer_pid, 0)
     return os.waitstatus_to_exitcode(status)
 
 
