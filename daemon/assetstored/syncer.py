@@ -9,6 +9,7 @@ Rule: no data passes here; what a sync makes durable is not known.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -24,16 +25,15 @@ def run_syncer(link: socket.socket) -> int:
     _, fds, *_ = socket.recv_fds(link, 1, 1)
     if not fds:
         return os.EX_OK
-    while link.recv(1):
-        answer = _OK
-        try:
-            os.fdatasync(fds[0])
-        except OSError as exc:
-            answer = str(exc).encode()
-        try:
+    # If the daemon is gone, so is whoever waited for this.
+    with contextlib.suppress(ConnectionError):
+        while link.recv(1):
+            answer = _OK
+            try:
+                os.fdatasync(fds[0])
+            except OSError as exc:
+                answer = str(exc).encode()
             link.send(answer)
-        except ConnectionError:
-            break  # the daemon is gone, and so is whoever waited for this
     return os.EX_OK
 
 

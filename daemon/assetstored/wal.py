@@ -42,9 +42,6 @@ _RECORD = struct.Struct(">4sIIQQ")
 _MAGIC = b"\xa5wal"
 _CHECKED_AT = 8
 
-#: The longest payload that one record takes.
-MAX_PAYLOAD_BYTES: Final = HALF_BYTES - _RECORD.size
-
 
 class Record(NamedTuple):
     """What was written together: the changes of the revisions from ``first`` to ``last``."""
@@ -64,7 +61,11 @@ class Wal:
     def __init__(self, path: Path) -> None:
         """Open the file, of which all records are in the data file. Raises OSError, WalDamaged."""
         self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        self._key = _key_of(os.pread(self.fd, BLOCK, 0))
+        try:
+            self._key = _key_of(os.pread(self.fd, BLOCK, 0))
+        except BaseException:
+            self.close()
+            raise
         self._half = 0
         self._used = 0
 
@@ -83,6 +84,7 @@ class Wal:
 
     def append(self, payload: bytes, first: int, last: int) -> None:
         """Write a record behind the others; it is on disk after the next sync. Raises OSError."""
+        assert self.has_room(len(payload))
         checked = _RECORD.pack(_MAGIC, 0, len(payload), first, last)[_CHECKED_AT:]
         crc = crc32(payload, crc32(checked, crc32(self._key)))
         record = b"".join((_MAGIC, crc.to_bytes(4, "big"), checked, payload))

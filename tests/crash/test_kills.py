@@ -23,8 +23,8 @@ from tests.support.ledger import State, is_shown
 
 pytestmark = pytest.mark.crash
 
-#: Each of SCENARIOS twice, or three times and once more.
-KILLS = amount(16, whole=25)
+#: Each of SCENARIOS twice, or three times.
+KILLS = amount(18, whole=27)
 MEMBERS = 64
 TOGGLED = "toggled"
 TOGGLED_KEYS = [f"key-{n}" for n in range(20)]
@@ -33,6 +33,7 @@ TOGGLED_KEYS = [f"key-{n}" for n in range(20)]
 SCENARIOS = (
     "the daemon",
     "its writer process",
+    "its syncing process",
     "the daemon, then its writer",
     "the writer, then its daemon",
     "a worker, then the daemon",
@@ -63,7 +64,8 @@ class Crashes:
             self._live_for(rng.random() * 0.3)
             daemon.kill()
         else:
-            writer_pid = daemon.status()["writer_pid"]
+            status = daemon.status()
+            writer_pid, syncer_pid = status["writer_pid"], status["syncer_pid"]
             self.fleet.wait_for_acknowledgements(rng.randrange(300))
             if "worker" in scenario:
                 self.fleet.kill_one(rng)
@@ -72,7 +74,9 @@ class Crashes:
                 self.write_manifest()
                 self._live_for(rng.random() * 0.5)
             victims = [daemon.process.pid, writer_pid]
-            if "writer process" in scenario or "the writer while" in scenario:
+            if "syncing" in scenario:
+                victims = [syncer_pid]
+            elif "writer process" in scenario or "the writer while" in scenario:
                 del victims[0]
             elif "the writer, then" in scenario:
                 victims.reverse()
@@ -80,10 +84,10 @@ class Crashes:
                 del victims[1]
             for victim in victims:
                 os.kill(victim, signal.SIGKILL)
-            status = daemon.wait()
-            assert status in (-signal.SIGKILL, os.EX_IOERR), (scenario, status)
-            if victims == [writer_pid]:
-                assert status == os.EX_IOERR, "a daemon without its writer ends, and says so"
+            ended = daemon.wait()
+            assert ended in (-signal.SIGKILL, os.EX_IOERR), (scenario, ended)
+            if victims in ([writer_pid], [syncer_pid]):
+                assert ended == os.EX_IOERR, "a daemon that loses one of them ends, and says so"
         self.done[scenario] += 1
         wait_until_deserted(daemon.data_dir)
 

@@ -36,7 +36,7 @@ def wait_until_deserted(data_dir: Path) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that it has started: of a daemon the writer, now and then a manifest's."""
+    """The processes that it has started: of a daemon two, and now and then a manifest's."""
     try:
         return [
             int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

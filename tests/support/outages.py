@@ -19,16 +19,19 @@ from tests.support.endings import wait_until_deserted
 _VICTIMS = (
     "the daemon",
     "its writer",
+    "its syncer",
     "the daemon, then its writer",
     "the writer, then its daemon",
 )
 
 
 def kill_and_restart(daemon: Daemon, rng: random.Random) -> str:
-    """Kill the daemon, its writer process, or both, and start it again; returns who it was."""
+    """Kill the daemon, or others of its processes, and start it again; returns who it was."""
     assert daemon.process is not None
     victims = rng.choice(_VICTIMS)
-    pids = {"daemon": daemon.process.pid, "writer": daemon.status()["writer_pid"]}
+    status = daemon.status()
+    pids = {word: status[f"{word}_pid"] for word in ("writer", "syncer")}
+    pids["daemon"] = daemon.process.pid
     for word in victims.replace(",", "").split():
         if word in pids:
             # Each is the end of the other.

@@ -25,7 +25,7 @@ def test_a_restart_under_load_surfaces_no_error(machine: Machine, daemon: Daemon
     assert machine.show(SERVICE, "NRestarts") == "0"
 
 
-@pytest.mark.parametrize("process", ["pid", "writer_pid"])
+@pytest.mark.parametrize("process", ["pid", "writer_pid", "syncer_pid"])
 def test_kill_9_under_load_surfaces_no_error(
     machine: Machine, daemon: Daemon, process: str
 ) -> None:
@@ -39,7 +39,7 @@ def test_kill_9_under_load_surfaces_no_error(
     assert machine.show(SERVICE, "NRestarts") == "2"
 
 
-@pytest.mark.parametrize("process", ["pid", "writer_pid"])
+@pytest.mark.parametrize("process", ["pid", "writer_pid", "syncer_pid"])
 def test_a_hung_daemon_is_restarted_by_the_watchdog(
     machine: Machine, daemon: Daemon, process: str
 ) -> None:
