@@ -232,7 +232,7 @@ class Daemon:
         )
         server = Server(service, limits, store_id)
         self._server = reporter.server = server
-        queue.watch_crowd(lambda: server.crowd)
+        queue.watch_others(lambda: server.crowd, lambda: service.requests - service.changes)
         reporter.service = service
 
         changed = asyncio.Event()

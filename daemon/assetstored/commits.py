@@ -39,6 +39,9 @@ _CHECKPOINT_S = 0.25
 _SHORT_SYNC_S = 0.002
 _AFTER_LONG_SYNC = 100
 
+#: Changes in a batch that are answered sooner than another process could be asked to sync it.
+_FEW = 4
+
 #: When what had no room is tried again.
 _FULL_RETRY_S = 0.5
 
@@ -84,6 +87,7 @@ class CommitQueue:
         self._full: jobs.Result | None = None
         self._crowd: Callable[[], int] | None = None
         self._crowd_before = -1
+        self._reads_before = -1
         self._syncs_aside = 0
         self.commits = 0
         self.committed_jobs = 0
@@ -99,9 +103,11 @@ class CommitQueue:
         """From now on changes of keys are logged. Before, and without it, the writer does all."""
         self._log = log
 
-    def watch_crowd(self, crowd: Callable[[], int]) -> None:
-        """``crowd()`` counts how often another client has asked for something than just before."""
+    def watch_others(self, crowd: Callable[[], int], reads: Callable[[], int]) -> None:
+        """``crowd()`` counts how often another client has asked for something than just before,
+        and ``reads()`` what was asked for that is no change."""
         self._crowd = crowd
+        self._reads = reads
 
     @property
     def queued(self) -> int:
@@ -284,14 +290,21 @@ class CommitQueue:
             self._lose(f"the write-ahead log cannot be written: {exc}")
 
     def _is_alone(self) -> bool:
-        """Whether nobody has to wait while the log is synced here: one process less is asked."""
+        """Whether nobody has to wait while the log is synced here: one process less is asked.
+
+        So it is with one client, and where nobody reads: who wants to change something would have
+        to wait for the sync in any case.
+        """
         if self._crowd is None:
             return False
         before, self._crowd_before = self._crowd_before, self._crowd()
+        reads_before, self._reads_before = self._reads_before, self._reads()
         if self._syncs_aside:
             self._syncs_aside -= 1
             return False
-        return before == self._crowd_before and not self._waiting
+        if self._waiting or len(self._in_hand or ()) > _FEW:
+            return False
+        return before == self._crowd_before or reads_before == self._reads_before
 
     def _logged(self, log: ChangeLog, carried: Carried) -> None:
         if self._lost:
@@ -305,6 +318,10 @@ class CommitQueue:
             self._checkpoint()
         elif self._checkpoint_timer is None:
             self._checkpoint_timer = self._loop.call_later(_CHECKPOINT_S, self._checkpoint)
+        if len(batch) > _FEW and (self._waiting or self._background):
+            # First the next batch, so that it syncs while the answers to this one are sent: each
+            # of them wakes a client, and many take as long as the disk does.
+            self._next()
         self._hand_out(batch, carried.results)
 
     def _checkpoint(self) -> None:

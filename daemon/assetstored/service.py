@@ -106,6 +106,7 @@ class Service:
         self._grace_us = grace_us
         self._spawn = spawn
         self.requests = 0
+        self.changes = 0
         self.damaged: list[str] = []
 
     def get(self, request: m.Get) -> object:
@@ -135,6 +136,7 @@ class Service:
                 self.requests -= 1
                 answer(self.get(request))
             case m.Change():
+                self.changes += 1
                 if self._changer.is_large(request):
                     self._later(request, answer, self._change_aside(request, caller, answer))
                 else:
