@@ -15,7 +15,6 @@ from assetstore.dialing import dial, reason
 from assetstore.entries import Writer
 from assetstore.errors import DeadlineExceeded, NotConnected, OutcomeUnknown
 from assetstore.exchange import (
-    check_answer,
     hello_frame,
     max_answer_bytes,
     read_answer,
@@ -23,7 +22,7 @@ from assetstore.exchange import (
     request_frame,
     stray,
 )
-from assetstore.framing import FrameReader
+from assetstore.framing import FrameReader, whole_frame
 from assetstore.limits import MAX_HELLO_BYTES
 from assetstore.messages import AnyAnswer, Limits, Request
 from assetstore.retry import NoTimeLeft
@@ -94,7 +93,7 @@ class Connection:
             answer = read_answer(kind, self._receive(deadline))
             if answer.id != request_id:
                 raise stray(answer)
-            return check_answer(kind, answer)
+            return answer
         except BaseException:
             # KeyboardInterrupt too: the answer is still to come.
             self.close()
@@ -143,6 +142,8 @@ class Connection:
                 raise OutcomeUnknown(f"the connection was lost: {reason(exc)}") from exc
             if not data:
                 raise OutcomeUnknown("the daemon closed the connection")
+            if (payload := whole_frame(data)) is not None and not reader.pending_bytes:
+                return payload
             reader.feed(data)
             payload = reader.next()
             if payload is not None:

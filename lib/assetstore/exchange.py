@@ -175,12 +175,15 @@ def _check_sizes(operations: Sequence[AnyOperation], limits: Limits) -> None:
 
 
 def read_answer(kind: type[Request], payload: bytes) -> AnyAnswer:
-    """The answer to a request of this kind, or any other that came in its place."""
+    """The answer to a request of this kind, as the protocol has it.
+
+    One that carries the id of another request is for ``stray``, whatever its kind.
+    """
     decode = _decoders.get(kind, lambda: Union[(*_ANSWERS[kind], Failed)])
     try:
         answer: AnyAnswer = decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        answer = decode_answer(payload)
+        return check_answer(kind, decode_answer(payload))
     return answer
 
 

@@ -22,6 +22,14 @@ def frame(payload: bytes) -> bytes:
     return len(payload).to_bytes(HEADER_BYTES, "big") + payload
 
 
+def whole_frame(data: bytes) -> bytes | None:
+    """The payload, if data is one frame and nothing else: as most answers come."""
+    size = len(data) - HEADER_BYTES
+    if size > 0 and int.from_bytes(data[:HEADER_BYTES], "big") == size:
+        return data[HEADER_BYTES:]
+    return None
+
+
 class FrameReader:
     """Cuts a stream of bytes into payloads.
 
