@@ -259,7 +259,7 @@ class _Inspector:
         for sequence in range(head.sequence, max(0, head.sequence - KEPT_CHANGES), -1):
             row = self._journal.get(revision)
             if row is None and was_deleted:
-                return  # while it was not there, its changes were forgotten by their age
+                return  # while it was not there, its changes were forgotten, the oldest first
             if row is None:
                 self._complain(
                     f"{place}: the journal has no change {sequence}, revision {revision}"
@@ -269,7 +269,7 @@ class _Inspector:
                 self._complain(f"{place}: revision {revision} is not change {sequence}: {row}")
             if sequence == head.sequence and row.value != value:
                 self._complain(f"{place} holds {value!r}, and the journal says {row.value!r}")
-            revision, was_deleted = row.previous, row.value is None
+            revision, was_deleted = row.previous, was_deleted or row.value is None
 
     def _check_journal(self, counters: Counters, catalog: dict[int, CatalogRow]) -> None:
         """It is whole from the first revision on that it has not forgotten."""
