@@ -107,25 +107,31 @@ def trim(
     deadline = time.monotonic() + budget_s
     most_handles = overlay.handles + _SLICE_STORES
     freed = 0
-    for key, stored in overlay.rows(JOURNAL, id_key(after + 1)):
+    is_through = True
+
+    def is_to_go(key: bytes, stored: bytes) -> bool | None:
+        nonlocal after, freed, is_through
         if time.monotonic() > deadline or overlay.handles > most_handles:
-            return after, freed
-        after = int.from_bytes(key, "big")
+            is_through = False
+            return None
         try:
             row = decode_row(JOURNAL, key, stored, JournalRow)
         except Damaged:
-            continue  # kept, and told to whoever asks for it
-        if row.updated_at >= older_than and freed >= excess_bytes:
-            return None, freed
-        if row.key is not None and _is_kept(overlay, row, row.key):
-            continue
-        overlay.remove(JOURNAL, key)
+            row = None  # kept, and told to whoever asks for it
+        if row is not None and row.updated_at >= older_than and freed >= excess_bytes:
+            return None
+        after = int.from_bytes(key, "big")
+        if row is None or (row.key is not None and _is_kept(overlay, row, row.key)):
+            return False
         # What was kept by an earlier pass may go by a later one.
         counters.compacted = max(counters.compacted, after)
         freed += len(key) + len(stored)
         if row.key is not None and row.value is None:
             _forget_deleted(overlay, row.store_id, row.key, after)
-    return None, freed
+        return True
+
+    overlay.remove_where(JOURNAL, id_key(after + 1), is_to_go)
+    return None if is_through else after, freed
 
 
 def _is_kept(overlay: Overlay, row: JournalRow, key: str) -> bool:
@@ -141,6 +147,9 @@ def _is_kept(overlay: Overlay, row: JournalRow, key: str) -> bool:
 
 def _forget_deleted(overlay: Overlay, store_id: int, key: str, revision: int) -> None:
     where = deleted_key(store_id, keys.stored_key(key))
-    deleted = read_row(overlay, DELETED, where, DeletedRow)
+    try:
+        deleted = read_row(overlay, DELETED, where, DeletedRow)
+    except Damaged:
+        return  # told to whoever asks for the key
     if deleted is not None and deleted.revision == revision:
         overlay.remove(DELETED, where)

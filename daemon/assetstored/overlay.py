@@ -14,7 +14,7 @@ Rule: keys and values are bytes here; what they mean is decided elsewhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from assetstored.engine import Database, NotFoundError, Transaction
 from assetstored.stores import StoreHandles
@@ -176,6 +176,16 @@ class Overlay:
                 self._wrote = True
                 left = cursor.delete()
         return True
+
+    def remove_where(
+        self, table: bytes, first: bytes, is_to_go: Callable[[bytes, bytes], bool | None]
+    ) -> None:
+        """Remove the rows from a key on of which it is said, until None is said of one."""
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            left = cursor.set_range(first)
+            while left and (goes := is_to_go(*cursor.item())) is not None:
+                self._wrote |= goes
+                left = cursor.delete() if goes else cursor.next()
 
     def rows(self, table: bytes, first: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The rows of a table as it was when the transaction began, from a key on."""

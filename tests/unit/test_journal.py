@@ -19,7 +19,7 @@ from assetstored.changes import Slice
 from assetstored.journal import KEPT_CHANGES
 from assetstored.overlay import Overlay
 from assetstored.stores import StoreHandles
-from assetstored.tables import JOURNAL, Counters, JournalRow, Tables, id_key, seal_row
+from assetstored.tables import DELETED, JOURNAL, Counters, JournalRow, Tables, id_key, seal_row
 
 A, B = 1, 2
 
@@ -516,6 +516,24 @@ def test_a_damaged_row_is_passed_over_and_kept(tmp_path: Path) -> None:
         with txn.cursor(db=tables[JOURNAL]) as cursor:
             assert [bytes(key) for key, _ in cursor] == [id_key(2)]
         assert store.reader.counters().compacted == 4
+
+
+def test_damage_in_what_is_told_of_a_deleted_key_stops_no_pass(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.activate("a")
+        store.put("a", "k", b"1")
+        store.remove("a", "k")
+    env = engine.open_for_writing(str(tmp_path))
+    with env.begin(write=True) as txn:
+        tables = Tables(env, txn, create=False)
+        ((where, row),) = list(txn.cursor(db=tables[DELETED]))
+        txn.put(where, row[:-1] + b"\xff", db=tables[DELETED])
+    env.close()
+    with Store(tmp_path) as store:
+        trim(store, older_than=NEVER_US)
+
+        assert kept(store) == []
+        assert store.reader.counters().compacted == 3
 
 
 def test_random_changes_and_passes_leave_a_store_whose_journal_fits_it(

@@ -348,6 +348,26 @@ def test_removing_rows_ends_with_its_time_and_goes_on_the_next_time(opened: Open
     assert opened.content(DELETED) == {}
 
 
+def test_rows_are_removed_as_it_is_said_of_each_until_none_is_said(opened: Opened) -> None:
+    with opened.transaction() as overlay:
+        for number in range(8):
+            overlay.put(CATALOG, id_key(number), b"%d" % number)
+    said: dict[bytes, bool | None] = {b"2": True, b"3": True, b"4": False, b"5": True, b"6": None}
+    with opened.transaction() as overlay:
+        overlay.remove_where(CATALOG, id_key(6), lambda key, row: said[row])
+        overlay.remove_where(CATALOG, id_key(8), lambda key, row: True)
+        overlay.remove_where(META, b"", lambda key, row: True)
+        assert not overlay.changed
+
+        overlay.remove_where(CATALOG, id_key(2), lambda key, row: said[row])
+        assert overlay.changed
+
+    assert [*opened.content(CATALOG).values()] == [b"0", b"1", b"4", b"6", b"7"]
+    with opened.transaction() as overlay:
+        overlay.remove_where(CATALOG, b"", lambda key, row: True)
+    assert opened.content(CATALOG) == {}
+
+
 def test_rows_are_read_from_a_key_on_and_backwards_as_they_were(opened: Opened) -> None:
     with opened.transaction() as overlay:
         for number in (1, 2, 3):
