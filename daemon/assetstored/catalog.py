@@ -102,14 +102,17 @@ class CatalogWriter(Catalog):
         key = id_key(asset_id)
         self._overlay.put(CATALOG, key, seal_row(CATALOG, key, row))
 
-    def index(self, asset_id: int, row: CatalogRow) -> None:
+    def index(self, asset_id: int, row: CatalogRow, *, is_new: bool) -> None:
         """Let name, uri, and both lead to this asset from now on."""
+        stored = id_key(asset_id)
         for index_key in (
             _index_key(_BY_NAME, row.name),
             _index_key(_BY_URI, row.uri),
             _index_key(_BY_BOTH, row.name, row.uri),
         ):
-            self._overlay.put(NAMES, index_key, id_key(asset_id))
+            # Of an asset that returns they do as a rule; each would be a page to write for nothing.
+            if is_new or self._overlay.get(NAMES, index_key) != stored:
+                self._overlay.put(NAMES, index_key, stored)
 
 
 def checked(ref: AssetRef) -> AssetRef:

@@ -125,7 +125,7 @@ class Lifecycle:
         self._journal.note(asset_id, "activated", value=details(group=group))
         self._counters.active += 1
         self._write(asset_id, row)
-        self._catalog.index(asset_id, row)
+        self._catalog.index(asset_id, row, is_new=found is None)
 
     def finish_manifest(self, job: jobs.FinishManifest) -> None:
         """Note that a manifest is accepted, or that it was read from another file than before."""

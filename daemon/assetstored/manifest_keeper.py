@@ -11,18 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Literal
 
 import msgspec
 
 from assetstore.errors import Conflict, InvalidRequest, Refused
 from assetstored import jobs
-from assetstored.changes import Verdict
+from assetstored.changes import Slice, Verdict
 from assetstored.commits import CommitQueue
+from assetstored.pace import Pace
 from assetstored.proposer import Proposal, ProposalFailed, propose
 from assetstored.reader import Reader
 
 _log = logging.getLogger("assetstored.manifest")
+
+#: Slices that are applied at once in the first check, beside which nobody is served yet.
+_AT_ONCE = 10
 
 State = Literal[
     "none",  # not looked at yet
@@ -51,6 +57,7 @@ class ManifestKeeper:
     ) -> None:
         self._reader = reader
         self._queue = queue
+        self._pace = Pace(queue)
         self._data_dir = data_dir
         self._path = path
         self._fraction = max_deactivate_fraction
@@ -157,9 +164,12 @@ class ManifestKeeper:
         self._keep_last(verdict.state, verdict.reason)
 
     async def _apply(self, proposal: Proposal, writer: msgspec.Raw) -> None:
-        for part in proposal.slices():
+        parts = proposal.slices()
+        if self.state == "none":
+            parts = _joined(parts, _AT_ONCE)
+        for part in parts:
             self.state, self.reason = "applying", None
-            await self._queue.do(jobs.ApplySlice(part))
+            await self._pace.do(jobs.ApplySlice(part))
         await self._finish(proposal.verdict, writer)
 
     async def _finish(self, verdict: Verdict, writer: msgspec.Raw) -> None:
@@ -193,3 +203,13 @@ class ManifestKeeper:
             self._logged = (state, reason)
             stays = "tried again" if state == "unapplied" else "the last accepted one stays"
             _log.warning("the manifest is %s, %s: %s", state, stays, reason or self._path)
+
+
+def _joined(parts: Iterator[Slice], count: int) -> Iterator[Slice]:
+    """The same changes in the same order, in slices so many times as large."""
+    while together := list(islice(parts, count)):
+        yield Slice(
+            [ref for part in together for ref in part.deactivate],
+            [asset for part in together for asset in part.activate],
+            [asset for part in together for asset in part.regroup],
+        )

@@ -18,6 +18,7 @@ from assetstore.limits import MAX_PAGE_ITEMS
 from assetstore.messages import TrashInfo
 from assetstored import jobs
 from assetstored.commits import CommitQueue
+from assetstored.pace import Pace
 from assetstored.reader import Reader
 from assetstored.tables import TrashRow
 
@@ -25,7 +26,6 @@ _log = logging.getLogger("assetstored.sweeper")
 
 #: Rows of the trash, or stores to condemn, in one go: about a millisecond.
 _PAGE = 200
-
 
 #: When a sweep that was refused is tried again, if the interval is longer.
 _RETRY_S = 10.0
@@ -44,6 +44,7 @@ class Sweeper:
     ) -> None:
         self._reader = reader
         self._queue = queue
+        self._pace = Pace(queue)
         self._grace_us = grace_us
         self._interval_s = interval_s
         self._dropping = asyncio.Lock()
@@ -109,7 +110,7 @@ class Sweeper:
             self._left_to_drop.clear()
             condemned = [trash_id async for trash_id, row in self._rows() if row.dropping]
             for trash_id in condemned:
-                while await self._queue.do(jobs.DropSlice(trash_id)):
+                while await self._pace.do(jobs.DropSlice(trash_id)):
                     pass
 
     async def _rows(self, after: int = 0) -> AsyncIterator[tuple[int, TrashRow]]:

@@ -12,6 +12,7 @@ import time
 from assetstore.errors import Refused
 from assetstored import jobs
 from assetstored.commits import CommitQueue
+from assetstored.pace import Pace
 from assetstored.reader import Reader
 
 _log = logging.getLogger("assetstored.trimmer")
@@ -37,7 +38,7 @@ class Trimmer:
         interval_s: float = _INTERVAL_S,
     ) -> None:
         self._reader = reader
-        self._queue = queue
+        self._pace = Pace(queue)
         self._max_age_us = max_age_us
         self._max_bytes = max_bytes
         self._interval_s = interval_s
@@ -69,7 +70,9 @@ class Trimmer:
         older_than = now - self._max_age_us
         while after is not None:
             job = jobs.TrimSlice(after, older_than, max(0, excess - total))
-            after, freed = await self._queue.do(job)
+            # No rests where the journal grows in spite of it all.
+            in_haste = self._reader.journal_bytes() > size
+            after, freed = await self._pace.do(job, in_haste=in_haste)
             total += freed
         # Not by the size: what was added meanwhile is no reason to bear more.
         self._bearable = self._max_bytes + max(0, excess - total)

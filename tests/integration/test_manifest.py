@@ -676,6 +676,23 @@ def test_the_hold_can_be_turned_off(make_daemon: MakeDaemon) -> None:
 # --- many assets
 
 
+def test_before_anybody_is_served_a_manifest_is_applied_in_fewer_and_larger_slices(
+    make_daemon: MakeDaemon,
+) -> None:
+    names = [f"asset-{i}" for i in range(1_000)]
+    daemon = make_daemon()
+    daemon.set_manifest(*names)
+    with daemon, daemon.client(timeout=30) as client:
+
+        def slices() -> int:
+            return len({event.updated_at for event in client.log() if event.kind == "activated"})
+
+        assert slices() == 2
+
+        daemon.activate(*names, *(f"new-{i}" for i in range(1_000)))
+        assert slices() == 2 + 20
+
+
 def test_many_assets_leave_and_return_in_slices_without_losing_one(
     make_daemon: MakeDaemon,
 ) -> None:

@@ -46,7 +46,7 @@ class Opened(NamedTuple):
         """An asset, to which its name and uri lead from now on."""
         row = CatalogRow(name, uri, None, state, SINCE, 0, trash_id)
         self.catalog.write(asset_id, row)
-        self.catalog.index(asset_id, row)
+        self.catalog.index(asset_id, row, is_new=True)
         return row
 
 

@@ -62,7 +62,7 @@ def test_a_first_manifest_is_accepted_whatever_its_size() -> None:
     assert outcome == Verdict(
         "accepted", None, outcome.digest, active=0, proposed=1200, activates=1200
     )
-    assert [len(part.activate) for part in parts] == [SLICE_CHANGES] * 6
+    assert [len(part.activate) for part in parts] == [SLICE_CHANGES] * (1200 // SLICE_CHANGES)
 
 
 def test_what_is_active_already_is_unchanged() -> None:
@@ -248,7 +248,7 @@ def data_dir(tmp_path: Path) -> str:
         rows.append(CatalogRow("gone", "gone", None, "inactive", 0, 0, 0))
         for asset_id, row in enumerate(rows, 1):
             catalog.write(asset_id, row)
-            catalog.index(asset_id, row)
+            catalog.index(asset_id, row, is_new=True)
         overlay.flush()
     env.close()
     return str(directory)
