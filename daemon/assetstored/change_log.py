@@ -31,19 +31,19 @@ from assetstored.wal import HALF_BYTES, Wal
 
 _log = logging.getLogger("assetstored.changes")
 
-_DIRECT: Final = frozenset(
-    {
-        *(jobs.SetKey, jobs.DeleteKey, jobs.AdvanceKey),
-        *(jobs.IncrementKey, jobs.MergeKey, jobs.CheckKey),
-    }
-)
+_PLAIN: Final = frozenset({jobs.SetKey, jobs.DeleteKey, jobs.CheckKey})
+_COMPUTING: Final = frozenset({jobs.AdvanceKey, jobs.IncrementKey, jobs.MergeKey})
+_DIRECT: Final = _PLAIN | _COMPUTING
 
-#: More than this of one change would keep others waiting.
+#: More than this of one change would keep others waiting: of those that compute with what stands
+#: there, which may be 64 KiB, fewer.
 _MAX_OPERATIONS = 64
+_MAX_COMPUTING = 8
 _MAX_JOB_BYTES = 64 * 1024
 
 #: A batch is ended beyond this.
 _MAX_BATCH_BYTES = 1 << 20
+_BATCH_S = 0.002
 
 #: With less room than this on the disk the data file has to take a change before it is
 #: acknowledged: what is logged must fit there.
@@ -120,6 +120,10 @@ class ChangeLog:
             and job.size <= _MAX_JOB_BYTES
             and len(job.operations) <= _MAX_OPERATIONS
             and all(type(operation) in _DIRECT for operation in job.operations)
+            and (
+                len(job.operations) <= _MAX_COMPUTING
+                or all(type(operation) in _PLAIN for operation in job.operations)
+            )
         )
 
     def has_disk(self) -> bool:
@@ -149,13 +153,14 @@ class ChangeLog:
         )
         results: list[jobs.Result] = []
         needs_writer = False
+        deadline = time.monotonic() + _BATCH_S
         try:
             for job in batch:
                 try:
                     results.append(jobs.Result(None, changes.apply(job)))
                 except Refused as exc:
                     results.append(jobs.result_of(exc))
-                if overlay.size_bytes > _MAX_BATCH_BYTES:
+                if overlay.size_bytes > _MAX_BATCH_BYTES or time.monotonic() > deadline:
                     break
         except NeedsWriter:
             needs_writer = True

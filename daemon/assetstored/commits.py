@@ -86,6 +86,7 @@ class CommitQueue:
         self._held: Carried | None = None
         self._full: jobs.Result | None = None
         self._crowd: Callable[[], int] | None = None
+        self._reads: Callable[[], int] = lambda: 0
         self._crowd_before = -1
         self._reads_before = -1
         self._syncs_aside = 0
@@ -277,17 +278,17 @@ class CommitQueue:
             if not log.has_room(carried):
                 self._held = carried
                 return
+        is_alone = self._is_alone()
+        begun = time.monotonic()
         try:
-            if self._is_alone():
-                begun = time.monotonic()
-                log.write(carried, None)
-                if time.monotonic() - begun > _SHORT_SYNC_S:
-                    self._syncs_aside = _AFTER_LONG_SYNC
-                self._logged(log, carried)
-            else:
-                log.write(carried, partial(self._logged, log, carried))
+            log.write(carried, None if is_alone else partial(self._logged, log, carried))
         except (OSError, FilesChanged) as exc:
             self._lose(f"the write-ahead log cannot be written: {exc}")
+            return
+        if is_alone:
+            if time.monotonic() - begun > _SHORT_SYNC_S:
+                self._syncs_aside = _AFTER_LONG_SYNC
+            self._logged(log, carried)
 
     def _is_alone(self) -> bool:
         """Whether nobody has to wait while the log is synced here: one process less is asked.
