@@ -73,8 +73,8 @@ def strace(*injections: str, trace: str = "", output: Path = Path(os.devnull)) -
     traced = ",".join(filter(None, [trace, *(each.partition(":")[0] for each in injections)]))
     options = ["-qq", "-o", str(output), "-e", f"trace={traced}"]
     # -D: the tracer is a grandchild, so that signals go to the command itself. A recording
-    # is of one process, and is whole when the tracer has ended.
-    options += ["-xx", "-s", str(1 << 24)] if trace else ["-D", "-f"]
+    # is whole when the tracer has ended. -y: of a descriptor it has the path, too.
+    options += ["-f", "-y", "-xx", "-s", str(1 << 24)] if trace else ["-D", "-f"]
     tried = subprocess.run([program, *options, "true"], capture_output=True, check=False)
     if tried.returncode:
         pytest.skip(f"strace may not trace here: {tried.stderr.decode()}")

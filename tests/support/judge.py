@@ -5,6 +5,8 @@
 For each line on standard input, a JSON array of a directory and the states that are allowed
 (asset -> key -> value), one line on standard output: null, or what is wrong.
 
+The write-ahead log in it is a small one (small_log.py).
+
 Rule: an unsound file may be the end of whoever opens it; so nobody else does.
 """
 
@@ -18,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support import small_log
 from tests.support.checkout import ROOT
 from tests.support.inspect_store import inspect
 
@@ -91,6 +94,7 @@ def judge(data_dir: Path, allowed: list[State]) -> str | None:
 
 
 if __name__ == "__main__":
+    small_log.shrink()
     for question in sys.stdin:
         directory, states = json.loads(question)
         print(json.dumps(judge(Path(directory), states)), flush=True)

@@ -16,6 +16,7 @@ import random
 import sys
 from pathlib import Path
 
+from tests.support import small_log
 from tests.support.store import change
 
 from assetstored import jobs
@@ -27,6 +28,7 @@ ASSETS = ("orders", "customers", "invoices")
 
 def main(argv: list[str]) -> None:
     data_dir, seed, batches = argv
+    small_log.shrink()
     rng = random.Random(int(seed))
     store = StoreOfWriter(Path(data_dir))
     held: dict[str, dict[str, str]] = {name: {} for name in ASSETS}
