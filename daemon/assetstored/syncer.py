@@ -74,8 +74,8 @@ class Syncer:
             answer = self._link.recv(1024)
         except BlockingIOError:
             return
-        except OSError as exc:
-            answer = str(exc).encode()
+        except ConnectionError:
+            answer = b""  # it was killed with our question unread
         if answer == _OK:
             done, self._done = self._done, None
             assert done is not None
