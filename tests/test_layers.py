@@ -12,7 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
-from tests.support.checkout import ROOT, name_of
+from tests.support.checkout import ROOT, name_of, syntax_of
 
 #: folder -> what its files may import, beside the standard library.
 ALLOWED = {
@@ -51,8 +51,8 @@ class Import(NamedTuple):
         return f"{self.file}:{self.line} imports {'.' * self.level}{self.module}"
 
 
-def imports_of(file: str, source: str) -> Iterator[Import]:
-    """Every import statement of the source, with where it stands."""
+def imports_of(file: str, tree: ast.Module) -> Iterator[Import]:
+    """Every import statement of a file, with where it stands."""
 
     def walk(node: ast.AST, in_function: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
@@ -65,7 +65,7 @@ def imports_of(file: str, source: str) -> Iterator[Import]:
             inner = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             yield from walk(child, in_function or inner)
 
-    return walk(ast.parse(source, file), False)
+    return walk(tree, False)
 
 
 @cache
@@ -73,7 +73,7 @@ def all_imports(folder: str) -> list[Import]:
     found = [
         each
         for path in sorted((ROOT / folder).rglob("*.py"))
-        for each in imports_of(name_of(path), path.read_text())
+        for each in imports_of(name_of(path), syntax_of(path))
     ]
     assert found, f"{folder} holds no imports at all: the table of this test is out of date"
     return found
@@ -139,7 +139,7 @@ def test_the_three_source_folders_are_no_packages_themselves() -> None:
 def test_the_table_would_notice_a_client_that_imports_the_daemon() -> None:
     source = "def f():\n    import assetstored.engine\n    import lmdb, os\nfrom . import wire\n"
 
-    imports = list(imports_of("lib/assetstore/x.py", source))
+    imports = list(imports_of("lib/assetstore/x.py", ast.parse(source)))
 
     assert outside_allowed(imports[:3], ALLOWED["lib/assetstore"]) == [
         "lib/assetstore/x.py:2 imports assetstored.engine",

@@ -9,7 +9,7 @@ import ast
 import re
 from pathlib import Path
 
-from tests.support.checkout import ROOT, name_of, project_files
+from tests.support.checkout import ROOT, name_of, project_files, syntax_of
 
 MAX_LINES = 400
 
@@ -50,7 +50,7 @@ def test_no_test_sleeps_but_in_the_one_place_that_waits_for_a_fact() -> None:
     for path in python_files("tests"):
         if name_of(path) == WAITING:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(syntax_of(path)):
             if isinstance(node, ast.Call):
                 called = node.func
                 if getattr(called, "attr", getattr(called, "id", "")) == "sleep":
@@ -63,7 +63,7 @@ def test_every_module_says_what_lives_there() -> None:
     silent = [
         name_of(path)
         for path in python_files("lib", "daemon", "cli", "examples", "tests")
-        if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text()))
+        if path.stat().st_size and not ast.get_docstring(syntax_of(path))
     ]
 
     assert silent == []

@@ -5,8 +5,10 @@ Rule: nothing is run here but git.
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def name_of(path: Path) -> str:
     """The path as the project writes it."""
     return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def syntax_of(path: Path) -> ast.Module:
+    """A Python file as a tree, which nobody may change: it is parsed once for all."""
+    return ast.parse(path.read_text(), str(path))
 
 
 def project_files() -> list[Path]:

@@ -607,14 +607,6 @@ def changed(*outcomes: m.Outcome) -> Callable[[Any], bytes]:
             lambda request: frame(m.encode(m.FoundMany(request.id, [ENTRY]))),
             id="one entry for two keys",
         ),
-        pytest.param(
-            "set",
-            ("k", 1),
-            lambda request: frame(
-                m.encode(m.Failed(request.id, "conflict", "x", {"entry": "none"}))
-            ),
-            id="a conflict of nothing",
-        ),
     ],
 )
 def test_answers_that_do_not_fit_the_question_are_protocol_errors(
@@ -622,6 +614,16 @@ def test_answers_that_do_not_fit_the_question_are_protocol_errors(
 ) -> None:
     with Peer(answer_with(make)) as peer, pytest.raises(ProtocolError):
         call(peer.path, verb, *arguments)
+
+
+def test_a_refusal_that_cannot_be_read_is_a_protocol_error_when_the_time_is_up(
+    call: Call,
+) -> None:
+    def conflict_of_nothing(request: Any) -> bytes:
+        return frame(m.encode(m.Failed(request.id, "conflict", "x", {"entry": "none"})))
+
+    with Peer(answer_with(conflict_of_nothing)) as peer, pytest.raises(ProtocolError):
+        call(peer.path, "set", "k", 1, timeout=CONNECTED_S)
 
 
 def test_a_welcome_that_is_none_is_a_protocol_error(call: Call) -> None:

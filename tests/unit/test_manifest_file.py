@@ -31,13 +31,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def in_the_background(step: Callable[[], object]) -> Iterator[None]:
-    """Repeat step in a thread, without a pause, from now until the end of the block."""
+def in_the_background(step: Callable[[], object], pause_s: float = 0.0) -> Iterator[None]:
+    """Repeat step in a thread from now until the end of the block."""
     stop = threading.Event()
     once = threading.Event()
 
     def repeat() -> None:
-        while not stop.is_set():
+        while not stop.wait(pause_s):
             step()
             once.set()
 
@@ -217,7 +217,7 @@ def test_a_file_that_is_rewritten_in_place_is_never_read_in_half(path: Path) -> 
 
 def test_a_file_that_never_stands_still_is_unreadable_after_a_while(path: Path) -> None:
     with (
-        in_the_background(lambda: path.write_bytes(WHOLE)),
+        in_the_background(lambda: path.write_bytes(WHOLE), pause_s=0.002),
         pytest.raises(ManifestUnreadable, match=f"changed each of the {READ_ATTEMPTS} times"),
     ):
         read(str(path), settle_s=0.2)  # longer than a busy machine halts the other thread
