@@ -1,7 +1,5 @@
 """Daemons without the cost of their imports: a process that has made them forks one per start.
 
-    python -m tests.support.starter SOCKET
-
 Most of what a start costs is the interpreter's start and the imports, which are the same each
 time. What is forked is the daemon's own main, in a process of its own, with arguments,
 environment and descriptors as its command would have them. Tests of the command itself, and of
@@ -12,8 +10,6 @@ Rule: starts and reaps, as subprocess.Popen does; what is started is for others 
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import os
 import select
@@ -27,9 +23,10 @@ from typing import IO, Any, Self
 
 from tests.support.checkout import ROOT
 
-from assetstored import app
+_PROCESS = "tests.support.starter_process"
 
-_LARGEST_BYTES = 1 << 17
+#: An answer is a number.
+_ANSWER_BYTES = 100
 
 
 class Started:
@@ -39,12 +36,14 @@ class Started:
         self._starter = starter
         self.pid = pid
         self.returncode: int | None = None
+        self._reaping = threading.Lock()
 
     def poll(self) -> int | None:
         """Its exit status, negative for a signal; None while it runs."""
-        if self.returncode is None:
-            self.returncode = self._starter.reap(self.pid)
-        return self.returncode
+        with self._reaping:
+            if self.returncode is None:
+                self.returncode = self._starter.reap(self.pid)
+            return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit status, once it has ended; raises subprocess.TimeoutExpired."""
@@ -65,18 +64,19 @@ class Started:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
+        """Tell it to stop."""
         self.send_signal(signal.SIGTERM)
 
 
 class Starter:
-    """The process that forks. One at a time is in use: see start_with."""
+    """The process that forks, while the block lasts."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-m", _PROCESS, str(theirs.fileno())],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -102,41 +102,6 @@ class Starter:
     def _ask(self, request: dict[str, Any], *fds: int) -> Any:
         with self._lock:
             socket.send_fds(self._control, [json.dumps(request).encode()], fds)
-            answer = self._control.recv(_LARGEST_BYTES)
+            answer = self._control.recv(_ANSWER_BYTES)
         assert answer, "the starter has ended"
         return json.loads(answer)
-
-
-def _serve(control: socket.socket) -> int:
-    """Fork for each request; returns in each fork, with the daemon's exit status."""
-    # Nothing of it is ever freed, so no fork has to copy it in order to look.
-    gc.freeze()
-    while True:
-        text, fds, _, _ = socket.recv_fds(control, _LARGEST_BYTES, 1)
-        if not text:
-            return os.EX_OK
-        request = json.loads(text)
-        if "reap" in request:
-            pid, status = os.waitpid(request["reap"], os.WNOHANG)
-            control.send(json.dumps(os.waitstatus_to_exitcode(status) if pid else None).encode())
-        elif pid := os.fork():
-            os.close(fds[0])
-            control.send(json.dumps(pid).encode())
-        else:
-            control.close()
-            for number in (1, 2):
-                os.dup2(fds[0], number)
-            os.close(fds[0])
-            os.environ.clear()
-            os.environ.update(request["env"])
-            os.chdir(request["cwd"])
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            gc.unfreeze()
-            return app.main(request["flags"])
-
-
-if __name__ == "__main__":
-    # Ctrl-C reaches everyone; those who are started stop by themselves, and then their starter.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.closing(socket.socket(fileno=int(sys.argv[1]))) as control_socket:
-        sys.exit(_serve(control_socket))
