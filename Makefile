@@ -8,12 +8,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
 RUN    := var
-REST   := .pytest_cache/rest.log
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run build generate install-systemd clean \
-        test _test-integration _test-rest test-crash test-crash-full test-system \
-        check _types _units-a-l _units-m-z bench bench-quick
+        test test-crash test-crash-full test-system check _types bench bench-quick
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,32 +45,40 @@ run: $(STAMP) ## serve in the foreground from ./var with examples/manifest.json
 	@exec $(BIN)/assetstored --data-dir $(RUN)/data --socket $(RUN)/assetstored.sock --manifest examples/manifest.json
 
 test: $(STAMP) ## all tests that need no root (under 5 minutes); says what it skips
-	@echo 'In two halves, side by side: tests/integration, and all the rest, shown when it is done.'
-	@mkdir -p .pytest_cache
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 _test-integration _test-rest
-	@echo 'Both halves passed.'
-
-_test-integration: $(STAMP)
-	@$(BIN)/pytest -q -rfEs -m 'not system' tests/integration
-
-_test-rest: $(STAMP)
-	@$(BIN)/pytest -q -rfEs -m 'not system' --ignore=tests/integration >$(REST) 2>&1; \
-	  code=$$?; echo; cat $(REST); exit $$code
+	@echo 'In parts, three at a time; each is shown when it is done.'
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 --output-sync=target $(PARTS:%=_part-%)
+	@echo 'All parts passed.'
 
 check: $(STAMP) ## ruff, mypy and the unit tests (under 30 s): before every commit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target _types _units-a-l _units-m-z
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target _types $(UNITS:%=_part-%)
 
 _types: $(STAMP)
 	@$(BIN)/mypy
 
-# By the alphabet, for many of them wait for a timeout and two at a time wait half as long.
-_units-a-l: $(STAMP)
-	@$(BIN)/pytest -q -rfEs tests/unit/test_[a-l]*.py tests/test_layers.py tests/test_style.py
+# More at a time than there are cores, for much of a test is waiting; the longest first, so that
+# none is left over at the end. What no other part has is in "rest".
+UNITS := unit-a-c unit-r-z unit-d-l unit-m-q
+PARTS := crash integration-p-z integration-d-l integration-c integration-m-o integration-a-b rest $(UNITS)
 
-_units-m-z: $(STAMP)
-	@$(BIN)/pytest -q -rfEs tests/unit/test_[m-z]*.py
+PART_crash           := tests/crash
+PART_integration-a-b := tests/integration/test_[a-b]*.py
+PART_integration-c   := tests/integration/test_c*.py
+PART_integration-d-l := tests/integration/test_[d-l]*.py
+PART_integration-m-o := tests/integration/test_[m-o]*.py
+PART_integration-p-z := tests/integration/test_[p-z]*.py
+PART_rest            := tests --ignore=tests/crash --ignore=tests/integration --ignore=tests/unit \
+                        --ignore=tests/system --ignore=tests/test_layers.py --ignore=tests/test_style.py
+
+PART_unit-a-c := tests/unit/test_[a-c]*.py
+PART_unit-d-l := tests/unit/test_[d-l]*.py tests/test_layers.py tests/test_style.py
+PART_unit-m-q := tests/unit/test_[m-q]*.py
+PART_unit-r-z := tests/unit/test_[r-z]*.py
+
+_part-%: $(STAMP)
+	@echo '== $*'
+	@$(BIN)/pytest -q -rfEs $(PART_$*)
 
 test-crash: $(STAMP) ## only the tests that kill the daemon under load
 	@$(BIN)/pytest -q -rfEs -m crash
