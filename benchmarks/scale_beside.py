@@ -8,30 +8,18 @@ from __future__ import annotations
 import multiprocessing
 import time
 from array import array
-from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
-from typing import NamedTuple, Self
+from typing import Self
+
+from benchmarks.interrupts import held, leave_to_parent
 
 from assetstore import Client
-
-#: What another's request must not make one wait for.
-LIMIT_S = 0.020
 
 #: Between two requests of a client: so many clients leave the machine some time of its own.
 _PAUSE_S = 0.005
 
 _TIMEOUT_S = 600.0
-
-
-class Waits(NamedTuple):
-    """Requests that were under way within some time: how many, the longest in seconds, and how
-    many waited longer than the limit."""
-
-    count: int
-    longest_s: float
-    over: int
-    p99_s: float
 
 
 class Beside:
@@ -51,9 +39,11 @@ class Beside:
             process = multiprocessing.Process(
                 target=_work,
                 args=(socket, names[number % len(names)], kind, ready, self._ending, theirs),
+                # Whatever ends this process ends them.
                 daemon=True,
             )
-            process.start()
+            with held():
+                process.start()
             theirs.close()
             self._processes.append(process)
             self._pipes.append((kind, ours))
@@ -63,31 +53,30 @@ class Beside:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, exc_type: object, *exc_info: object) -> None:
         self._ending.set()
+        if exc_type is not None:
+            return
         for kind, pipe in self._pipes:
             times = array("d", pipe.recv_bytes())
             self._seen[kind] += zip(times[::2], times[1::2], strict=True)
         for process in self._processes:
             process.join()
 
-    def between(self, kind: str, spans: Iterable[tuple[float, float]]) -> Waits:
+    def between(self, kind: str, *spans: tuple[float, float]) -> list[float]:
         """The waits of "get" or "set" that any of these spans, on the monotonic clock, met."""
-        waits = sorted(
+        return [
             waited
             for span_begin, span_end in spans
             for began, waited in self._seen[kind]
             if began < span_end and began + waited > span_begin
-        )
-        if not waits:
-            return Waits(0, 0.0, 0, 0.0)
-        over = sum(waited > LIMIT_S for waited in waits)
-        return Waits(len(waits), waits[-1], over, waits[int(len(waits) * 0.99)])
+        ]
 
 
 def _work(
     socket: str, name: str, kind: str, ready: object, ending: Event, pipe: Connection
 ) -> None:
+    leave_to_parent()
     seen = array("d")
     with Client(socket, timeout=_TIMEOUT_S) as client:
         store = client.store(name)

@@ -5,6 +5,7 @@ Rule: drives the daemon from outside only; what is measured of it is decided els
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import multiprocessing
@@ -14,12 +15,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from assetstore import Client
+from benchmarks.interrupts import held, leave_to_parent
+
+from assetstore import AsyncClient, Client
 
 #: How long anything here may take: a fill of 1 GiB on a slow disk.
 _TIMEOUT_S = 600.0
@@ -27,16 +31,19 @@ _TIMEOUT_S = 600.0
 #: A change of so many bytes fits a frame.
 _CHANGE_BYTES = 512 * 1024
 
+#: Of one client, that change things side by side.
+_COROUTINES = 100
+
 #: Processes that fill a store side by side.
 _FILLERS = 4
 
 
 class Memory(NamedTuple):
-    """What both processes of a daemon take, in MiB.
+    """What all processes of a daemon take together, in MiB.
 
     ``private``: Private_Clean and Private_Dirty of all mappings but the store's own files, which
-    are the map: pages of the page cache. ``own``: anonymous memory, where a page that both
-    processes share since the fork counts once (Pss).
+    are the map: pages of the page cache. ``own``: anonymous memory, where a page that they share
+    since the fork counts once (Pss_Anon).
     """
 
     private: float
@@ -49,12 +56,14 @@ class ScaleDaemon:
     def __init__(self, where: Path, **config: Any) -> None:
         where.mkdir(parents=True, exist_ok=True)
         self.data_dir = where / "data"
-        self.socket = str(where / "s")
         self.manifest = where / "manifest.json"
         self.log = where / "daemon.log"
         self.config = config
         self._config_file = where / "assetstored.toml"
         self._process: subprocess.Popen[bytes] | None = None
+        # Its path has 107 bytes at most, so it does not lie with the data.
+        self._sockets = tempfile.TemporaryDirectory(prefix="bench-")
+        self.socket = str(Path(self._sockets.name) / "s")
 
     def start(self) -> float:
         """Start it; returns the seconds until it has answered a client's status."""
@@ -63,7 +72,7 @@ class ScaleDaemon:
         flags = [f"--data-dir={self.data_dir}", f"--socket={self.socket}"]
         flags += [f"--manifest={self.manifest}", f"--config={self._config_file}"]
         began = time.monotonic()
-        with open(self.log, "ab") as log:
+        with open(self.log, "ab") as log, held():
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "assetstored", *flags], stdout=log, stderr=log
             )
@@ -92,6 +101,7 @@ class ScaleDaemon:
             self._process.kill()
             self._process.wait()
             self._process = None
+        self._sockets.cleanup()
 
     def client(self) -> Client:
         """A client of this daemon, with all the time it needs."""
@@ -109,18 +119,21 @@ class ScaleDaemon:
         temporary.write_text(json.dumps({"version": 1, "assets": assets}))
         temporary.rename(self.manifest)
 
-    def wait_for_log(self, words: str, *, after: int = 0) -> None:
-        """Return when a line with these words stands in the log beyond a position."""
-        deadline = time.monotonic() + _TIMEOUT_S
-        while words not in self.log.read_text()[after:]:
+    def says(self, words: str, within_s: float) -> bool:
+        """Whether it has logged these words, or does within so many seconds."""
+        deadline = time.monotonic() + within_s
+        while words not in self.log.read_text():
             if time.monotonic() > deadline:
-                raise RuntimeError(f"the daemon never said {words!r}")
+                return False
             time.sleep(0.005)
+        return True
 
     def memory(self) -> Memory:
         """What it takes now."""
-        status = self.status()
-        parts = [_memory(status[field], str(self.data_dir)) for field in ("pid", "writer_pid")]
+        assert self._process is not None
+        main = self._process.pid
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        parts = [_memory(pid, str(self.data_dir)) for pid in (main, *map(int, children))]
         return Memory(*(sum(values) / 2**20 for values in zip(*parts, strict=True)))
 
     def fill(self, names: list[str], keys: int, value_bytes: int, *, times: int = 1) -> None:
@@ -129,15 +142,20 @@ class ScaleDaemon:
         every = [(names[number::_FILLERS], range(keys)) for number in range(_FILLERS)]
         if len(names) == 1:
             every = [(names, range(number, keys, _FILLERS)) for number in range(_FILLERS)]
-        with multiprocessing.Pool(_FILLERS) as pool:
+        with multiprocessing.Pool(_FILLERS, leave_to_parent) as pool:
             pool.starmap(_fill, [(self.socket, *part, value_bytes, times) for part in every])
+
+    def change(self, name: str, count: int) -> None:
+        """So many changes, one request each."""
+        asyncio.run(_change(self.socket, name, count))
 
 
 def copy_store(source: Path, target: Path) -> None:
     """A copy of a stopped daemon's data directory, on disk when this returns."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(mode=0o700)
-    for name in ("data.mdb", "store.json"):
+    for path in source.iterdir():
+        name = path.name
         shutil.copyfile(source / name, target / name)
         with open(target / name, "rb") as file:
             os.fsync(file.fileno())
@@ -159,6 +177,17 @@ def _fill(socket: str, names: list[str], keys: range, value_bytes: int, times: i
             with client.transaction() as change:
                 for name, key in part:
                     change.store(name).set(f"key-{key:07}", value)
+
+
+async def _change(socket: str, name: str, count: int) -> None:
+    async with AsyncClient(socket, timeout=_TIMEOUT_S) as client:
+        store = client.store(name)
+
+        async def some(key: str) -> None:
+            for number in range(count // _COROUTINES):
+                await store.set(key, number)
+
+        await asyncio.gather(*(some(f"key-{number}") for number in range(_COROUTINES)))
 
 
 def _memory(pid: int, data_dir: str) -> tuple[int, int]:
