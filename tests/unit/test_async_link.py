@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from tests.support.peer import Peer, Talk, answer, serve
-from tests.support.serving import next_turn
 
 from assetstore import AsyncClient
 from assetstore import messages as m
@@ -213,9 +212,8 @@ def test_close_tells_what_was_sent_from_what_waited_to_leave_with_others() -> No
         calls = [
             asyncio.create_task(connection.exchange(m.Get, fields, deadline)) for _ in range(3)
         ]
-        await next_turn()  # each has begun, and the first, by itself, was sent
-
-        await connection.close()
+        # Behind them in the same turn: the first, by itself, was sent, and the others wait for it.
+        await asyncio.create_task(connection.close())
 
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(each) for each in outcomes] == [OutcomeUnknown, NotConnected, NotConnected]

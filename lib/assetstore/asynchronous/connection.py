@@ -202,6 +202,8 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
 
     def _send_together(self) -> None:
+        if not self.is_open:
+            self._refuse_unsent("the connection was lost")
         if not self._together:
             return
         try:
