@@ -102,7 +102,8 @@ class Feed:
         budget = Budget(limit)
         last = reader.counters().revision
         for revision, row in reader.journal_rows(first):
-            if budget.is_full or budget.is_late:
+            # One row is looked at in any case, or a busy machine would get no further.
+            if revision > first and (budget.is_full or budget.is_late):
                 return Page(events, revision)
             if wanted.takes(row):
                 events.append(history.event(reader, revision, row))
@@ -114,11 +115,13 @@ class Feed:
         reader = self._reader
         events: list[tuple[object, ...]] = []
         budget = Budget(limit)
+        is_first = True
         for revision, row in reader.journal_rows_before(before):
             if revision < since or row.updated_at < since_us:
                 break
-            if budget.is_full or budget.is_late:
+            if not is_first and (budget.is_full or budget.is_late):
                 return Page(events, revision + 1)
+            is_first = False
             if wanted.takes(row):
                 events.append(history.event(reader, revision, row))
                 budget.spend(len(row.value or b"") + len(row.key or ""))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.daemon import Daemon
+from tests.support.waiting import wait_until
 
 from assetstore import Damaged
 
@@ -22,6 +23,8 @@ def test_the_numbers_are_true(make_daemon: MakeDaemon) -> None:
     with make_daemon(grace="3d", sweep_interval="2h", max_connections=77) as daemon:
         assert daemon.process is not None
         with daemon.client() as client:
+            # A slice of the manifest, its end, and a first look at the journal.
+            wait_until(lambda: client.status()["batched"] == 3, 10.0, "the daemon to rest")
             first = client.status()
             store = client.store("orders")
             for number in range(10):
