@@ -232,14 +232,20 @@ class CommitQueue:
             self._log.committed(report)
         self._on_commit(report)
         self._hand_out(batch, report.results)
+        self._go_on()
 
     def _hand_out(self, batch: list[Waiting], results: list[jobs.Result]) -> None:
         for item, result in zip(batch, results, strict=True):
             item.done(result)
         _settle(self._pings)
-        if self._waiting or self._background or self._idle:
+
+    def _go_on(self) -> None:
+        if self._has_more():
             self._scheduled = True
             self._next()
+
+    def _has_more(self) -> bool:
+        return bool(self._waiting or self._background or self._idle)
 
     def _take(self) -> list[Waiting]:
         """The next batch: background work and clients take turns. Empty where nothing waits."""
@@ -281,7 +287,7 @@ class CommitQueue:
         is_alone = self._is_alone()
         begun = time.monotonic()
         try:
-            log.write(carried, None if is_alone else partial(self._logged, log, carried))
+            log.write(carried, None if is_alone else partial(self._synced, log, carried))
         except (OSError, FilesChanged) as exc:
             self._lose(f"the write-ahead log cannot be written: {exc}")
             return
@@ -289,6 +295,13 @@ class CommitQueue:
             if time.monotonic() - begun > _SHORT_SYNC_S:
                 self._syncs_aside = _AFTER_LONG_SYNC
             self._logged(log, carried)
+            if self._has_more():
+                # In a turn of its own: who is answered may ask for more, again and again.
+                self._wake()
+
+    def _synced(self, log: ChangeLog, carried: Carried) -> None:
+        self._logged(log, carried)
+        self._go_on()
 
     def _is_alone(self) -> bool:
         """Whether nobody has to wait while the log is synced here: one process less is asked.

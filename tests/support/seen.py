@@ -8,6 +8,7 @@ Rule: reads only, through the daemon's own reader; what ought to be there is not
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,8 @@ from assetstored.tables import (
 #: Microseconds since 1970 are beyond it; revisions and numbers of tests are not.
 _TIMES_FROM = 10**15
 
+_TIME_IN_TEXT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
+
 _plain = msgspec.msgpack.Decoder().decode
 
 
@@ -53,6 +56,8 @@ def timeless(value: Any) -> Any:
             return timeless(_plain(value))
         case int() if not isinstance(value, bool) and value >= _TIMES_FROM:
             return "a time"
+        case str():
+            return _TIME_IN_TEXT.sub("a time", value)
         case list() | tuple():
             return [timeless(each) for each in value]
         case dict():
@@ -86,7 +91,7 @@ def answer_of(ask: Callable[[], Any]) -> Any:
     try:
         return timeless(ask())
     except Refused as exc:
-        return [exc.code, str(exc), timeless(exc.detail)]
+        return timeless([exc.code, str(exc), exc.detail])
 
 
 def all_keys(reader: Reader, name: str, prefix: str, limit: int) -> list[str]:
