@@ -20,6 +20,7 @@ from assetstored.channel import Channel
 from assetstored.feed import Waiting
 from assetstored.loop import Loop
 from assetstored.peers import peer_of, recorded
+from assetstored.service import PAGES
 
 if TYPE_CHECKING:
     from assetstored.server import Server
@@ -197,9 +198,7 @@ class Connection(Channel):
         if type(request) is m.Get:
             self.send(frame(m.encode(self._service.get(request))))
             return
-        assert self._caller is not None
-        self._in_hand = 1
-        self._service.handle(request, self._caller, self, self._answer)
+        self._give(request, 0)
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -264,12 +263,20 @@ class Connection(Channel):
         if self._caller is None:
             self._greet(m.decode_hello(payload))
             return
-        request = m.decode_request(payload)
+        size = len(payload)
+        self._give(m.decode_request(payload), size if size > _SMALL_FRAME_BYTES else 0)
+
+    def _give(self, request: m.AnyRequest, size: int) -> None:
+        """Have the request answered; ``size`` is what it holds in memory until then."""
+        assert self._caller is not None
         self._in_hand += 1
+        if isinstance(request, PAGES):
+            # One page at a time: a peer that does not read is not to have many waiting.
+            size = _PIPELINE_BYTES
         answer = self._answer
-        if len(payload) > _SMALL_FRAME_BYTES:
-            self._in_hand_bytes += len(payload)
-            answer = partial(self._answer, size=len(payload))
+        if size:
+            self._in_hand_bytes += size
+            answer = partial(self._answer, size=size)
         self._service.handle(request, self._caller, self, answer)
 
     def _greet(self, hello: m.Hello) -> None:

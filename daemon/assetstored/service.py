@@ -8,7 +8,10 @@ Rule: no bytes and no sockets here; server.py has those.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -45,6 +48,12 @@ _DAMAGES = 100
 
 #: What one answer to get_many may hold; clients take frames of this much more than a request.
 _MANY_BYTES = 15 << 20
+
+#: How long pages are put together before others get their turn.
+_PAGES_S = 0.002
+
+#: Requests that are answered with a page: each may take a millisecond, and 256 KiB.
+PAGES = (m.Keys, m.Items, m.Count, m.Log, m.Assets, m.ListTrash)
 
 Answer = Callable[[object], None]
 
@@ -107,6 +116,8 @@ class Service:
         self._spawn = spawn
         self.requests = 0
         self.changes = 0
+        self._loop = asyncio.get_running_loop()
+        self._pages: deque[tuple[m.AnyRequest, Answer]] = deque()
         self.damaged: list[str] = []
 
     def get(self, request: m.Get) -> object:
@@ -130,7 +141,6 @@ class Service:
             answer(self._failed(request, exc))
 
     def _handle(self, request: m.AnyRequest, caller: Caller, desk: Desk, answer: Answer) -> None:
-        reader = self._reader
         match request:
             case m.Get():
                 self.requests -= 1
@@ -153,6 +163,45 @@ class Service:
                     desk,
                     lambda page: answer(EventPageRaw(id, *page)),
                 )
+            case m.Keys() | m.Items() | m.Count() | m.Log() | m.Assets() | m.ListTrash():
+                self._pages.append((request, answer))
+                if len(self._pages) == 1:
+                    self._loop.call_soon(self._make_pages)
+            case m.Resolve(id, _, assets):
+                if len(assets) > MAX_RESOLVE_REFS:
+                    raise InvalidRequest(
+                        f"{len(assets):,} references; one resolve takes {MAX_RESOLVE_REFS}"
+                    )
+                answer(m.Resolved(id, [self._identity(ref) for ref in assets]))
+            case m.Status(id):
+                answer(m.StatusReport(id, self._report()))
+            case _:
+                self._administrate(request, caller, answer)
+
+    def _make_pages(self) -> None:
+        """Answer some of those who wait for a page; the others after everything else that came."""
+        turn_ends = time.monotonic() + _PAGES_S
+        while self._pages:
+            request, answer = self._pages.popleft()
+            try:
+                page = self._page(request)
+            except Exception as exc:
+                page = self._failed(request, exc)
+            answer(page)
+            if time.monotonic() > turn_ends:
+                break
+        if self._pages:
+            self._loop.call_soon(self._make_pages)
+
+    def _page(self, request: m.AnyRequest) -> object:
+        reader = self._reader
+        match request:
+            case m.Keys(id, _, asset, prefix, after, limit):
+                return m.KeyPage(id, *reader.keys(asset, *_range(prefix, after), limit))
+            case m.Items(id, _, asset, prefix, after, limit):
+                return ItemPageRaw(id, *reader.items(asset, *_range(prefix, after), limit))
+            case m.Count(id, _, asset, prefix, after):
+                return m.Counted(id, *reader.count(asset, *_range(prefix, after)))
             case m.Log(id, _, asset, prefix, before, since, since_time, limit):
                 page = self._feed.preceding(
                     self._wanted(asset, prefix),
@@ -161,29 +210,12 @@ class Service:
                     since_time or 0,
                     min(limit, MAX_PAGE_ITEMS),
                 )
-                answer(EventPageRaw(id, *page))
-            case m.Keys(id, _, asset, prefix, after, limit):
-                found = reader.keys(asset, *_range(prefix, after), limit)
-                answer(m.KeyPage(id, *found))
-            case m.Items(id, _, asset, prefix, after, limit):
-                items = reader.items(asset, *_range(prefix, after), limit)
-                answer(ItemPageRaw(id, *items))
-            case m.Count(id, _, asset, prefix, after):
-                answer(m.Counted(id, *reader.count(asset, *_range(prefix, after))))
-            case m.Resolve(id, _, assets):
-                if len(assets) > MAX_RESOLVE_REFS:
-                    raise InvalidRequest(
-                        f"{len(assets):,} references; one resolve takes {MAX_RESOLVE_REFS}"
-                    )
-                answer(m.Resolved(id, [self._identity(ref) for ref in assets]))
+                return EventPageRaw(id, *page)
             case m.Assets(id, _, after_id, limit):
-                answer(m.AssetPage(id, *reader.assets(after_id, limit)))
+                return m.AssetPage(id, *reader.assets(after_id, limit))
             case m.ListTrash(id, _, after_id, limit):
-                answer(m.TrashPage(id, *reader.trash(after_id, limit, self._grace_us)))
-            case m.Status(id):
-                answer(m.StatusReport(id, self._report()))
-            case _:
-                self._administrate(request, caller, answer)
+                return m.TrashPage(id, *reader.trash(after_id, limit, self._grace_us))
+        raise AssertionError(request)
 
     def _administrate(self, request: m.AnyRequest, caller: Caller, answer: Answer) -> None:
         match request:
