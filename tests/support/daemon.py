@@ -173,7 +173,8 @@ class Daemon:
     def activate(self, *assets: str | dict[str, str], **fields: object) -> dict[str, Any]:
         """Write the manifest and return when the daemon has judged it: its status."""
         self.set_manifest(*assets, **fields)
-        with self.client() as client:
+        # A program is started for it, and three commits: on a busy machine that takes seconds.
+        with self.client(timeout=30.0) as client:
             return client.reload_manifest()
 
     def client(self, **options: Any) -> assetstore.Client:
