@@ -81,7 +81,7 @@ def play(
         await scenario(scene)
         scene.changer._aside.shutdown()
 
-    assert serve(data_dir, run, max_bytes=max_bytes) == 0
+    assert serve(data_dir, run, logs=True, max_bytes=max_bytes) == 0
 
 
 def set_(key: str, value: bytes = b"1", asset: m.AssetRef = A) -> m.SetKey:

@@ -69,10 +69,12 @@ class Scene:
         self.reader = serving.reader
         self.feed = Feed(serving.reader)
         serving.listeners.append(lambda report: self.feed.committed(report.first, report.touched))
+        serving.log_listeners.append(self.feed.committed)
 
     async def do(self, *operations: jobs.AnyOperation) -> int:
         """Carry out a change; returns the last revision."""
-        await self.serving.queue.do(change(*operations))
+        result = await self.serving.change(change(*operations))
+        assert result.code is None, result
         return self.last
 
     async def put(self, asset_id: int, *keys: str, value: bytes = b"1") -> int:
@@ -100,7 +102,7 @@ def play(data_dir: Path, scenario: Callable[[Scene], Awaitable[None]]) -> None:
         await serving.queue.do(jobs.ApplySlice(Slice([], [("a", "a", None), ("b", "b", None)], [])))
         await scenario(Scene(serving))
 
-    assert serve(data_dir, run) == 0
+    assert serve(data_dir, run, logs=True) == 0
 
 
 def revisions(page: Page) -> list[int]:

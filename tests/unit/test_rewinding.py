@@ -76,7 +76,7 @@ def play(
         await serving.queue.do(jobs.ApplySlice(Slice([], [("a", "a", None), ("b", "b", None)], [])))
         await scenario(Scene(serving))
 
-    assert serve(data_dir, run, max_bytes=max_bytes) == 0
+    assert serve(data_dir, run, logs=True, max_bytes=max_bytes) == 0
 
 
 def to(
@@ -469,11 +469,12 @@ def test_who_is_always_overtaken_gives_up_and_has_changed_nothing(tmp_path: Path
             job = change(jobs.SetKey(A, "k", b"%d" % next(numbers), None))
             queue.submit(job, size=1, deadline=None, done=lambda _: None)
 
-        def put_soon(_: object) -> None:
+        def put_soon(*_: object) -> None:
             asyncio.get_running_loop().call_soon(put)
 
-        # At any time one waits beside that which the writer has, so it is before the rewind.
+        # At any time one waits beside that which is under way, so it is before the rewind.
         scene.serving.listeners.append(put_soon)
+        scene.serving.log_listeners.append(put_soon)
         put()
         await next_turn()
         put()
@@ -484,6 +485,7 @@ def test_who_is_always_overtaken_gives_up_and_has_changed_nothing(tmp_path: Path
             await scene.rewind(to(first, "k"))
 
         scene.serving.listeners.clear()
+        scene.serving.log_listeners.clear()
         await next_turn()
         await queue.drain()
         kinds = {row.kind for _, row in scene.reader.journal_rows(first)}

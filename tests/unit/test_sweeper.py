@@ -122,7 +122,7 @@ def test_a_sweep_drops_what_is_due_and_says_what_it_was(tmp_path: Path) -> None:
         assert sweeper.last_sweep_us is not None
         assert sweeper.last_sweep_us >= before
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0
 
 
 def test_within_grace_nothing_is_dropped(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_within_grace_nothing_is_dropped(tmp_path: Path) -> None:
         assert trash(serving) == [("cleared", False), ("deactivated", False)]
         assert serving.commits == []
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0
 
 
 def test_looking_at_what_is_due_changes_nothing(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_looking_at_what_is_due_changes_nothing(tmp_path: Path) -> None:
         assert serving.commits == []
         assert sweeper.last_sweep_us is None
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0
 
 
 def test_more_than_a_page_is_due_in_pages(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_more_than_a_page_is_due_in_pages(tmp_path: Path) -> None:
         assert (len(swept), after) == (1_000, first[-1].id)
         assert len((await sweeper.due())[0]) == 203
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0
 
 
 def test_the_log_tells_of_each_store_that_is_dropped(
@@ -182,7 +182,7 @@ def test_the_log_tells_of_each_store_that_is_dropped(
     async def scenario(serving: Serving) -> None:
         await sweeper_of(serving).sweep()
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0
     assert "dropped the store of asset 'a' (uri 'a'), cleared 0 s ago: 1 entries, 4096 bytes" in (
         caplog.messages
     )
@@ -199,7 +199,7 @@ def test_while_it_runs_the_trash_empties_and_nothing_is_left_of_it(tmp_path: Pat
             await until(serving, lambda: trash(serving) == [])
         assert serving.reader.get(AssetRef("a"), "k") is not None
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0
 
 
 def test_what_a_crash_left_half_dropped_is_dropped_by_the_next_start(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_what_a_crash_left_half_dropped_is_dropped_by_the_next_start(tmp_path: P
             await until(serving, lambda: len(trash(serving)) == 1)
         assert trash(serving) == [("deactivated", False)]
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0
 
 
 def test_it_sweeps_again_after_every_interval(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_it_sweeps_again_after_every_interval(tmp_path: Path) -> None:
                 await serving.queue.do(change(jobs.ClearStore(1)))
                 await serving.queue.do(change(jobs.SetKey(1, "k", b"1", None)))
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0
 
 
 def test_a_purge_drops_at_once_what_is_named_whatever_its_grace(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_purge_drops_at_once_what_is_named_whatever_its_grace(tmp_path: Path) 
             await until(serving, lambda: len(trash(serving)) == 1)
         assert [trash_id for trash_id, _ in serving.reader.trash_rows()] == [ids[1]]
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0
 
 
 def test_a_full_disk_stops_the_sweep_only_for_as_long_as_it_is_full(
@@ -267,7 +267,7 @@ def test_a_full_disk_stops_the_sweep_only_for_as_long_as_it_is_full(
             resource.prlimit(serving.writer_pid, resource.RLIMIT_FSIZE, (soft, hard))
             await until(serving, lambda: trash(serving) == [])
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0
 
 
 def test_it_ends_when_it_is_cancelled(tmp_path: Path) -> None:
@@ -280,4 +280,4 @@ def test_it_ends_when_it_is_cancelled(tmp_path: Path) -> None:
             await task
         assert task.cancelled()
 
-    assert serve(tmp_path, scenario) == 0
+    assert serve(tmp_path, scenario, logs=True) == 0

@@ -53,7 +53,7 @@ def trimmer_of(
 
 
 def play(data_dir: Path, scenario: Callable[[Serving], Awaitable[None]]) -> None:
-    assert serve(data_dir, scenario) == 0
+    assert serve(data_dir, scenario, logs=True) == 0
 
 
 def rows(serving: Serving) -> int:
