@@ -396,7 +396,7 @@ def test_the_files_are_the_same_as_long_as_nobody_touches_them(data_dir: Path) -
     assert datadir.file_identity(data_dir) == datadir.file_identity(data_dir) is not None
 
 
-@pytest.mark.parametrize("name", ["data.mdb", "lock.mdb"])
+@pytest.mark.parametrize("name", ["data.mdb", "lock.mdb", "data.wal"])
 def test_a_file_that_is_removed_or_replaced_is_noticed(data_dir: Path, name: str) -> None:
     before = datadir.file_identity(data_dir)
     copy = data_dir / "copy"
@@ -406,3 +406,15 @@ def test_a_file_that_is_removed_or_replaced_is_noticed(data_dir: Path, name: str
 
     (data_dir / name).unlink()
     assert datadir.file_identity(data_dir) is None
+
+
+@pytest.mark.parametrize("name", ["data.mdb", "lock.mdb", "data.wal"])
+def test_a_file_in_use_that_gets_shorter_is_named(data_dir: Path, name: str) -> None:
+    files = datadir.FilesInUse(data_dir)
+    with open(data_dir / name, "ab") as file:
+        file.write(bytes(4096))
+    files.check()
+    os.truncate(data_dir / name, (data_dir / name).stat().st_size - 1)
+
+    with pytest.raises(datadir.FilesChanged, match=f"{name} was cut off while in use"):
+        files.check()

@@ -288,6 +288,54 @@ def test_a_repeat_whose_rows_were_trimmed_is_forgotten(clients: Clients) -> None
     assert clients.revision == before
 
 
+# --- what another process has carried out
+
+
+def test_what_was_learned_is_known_as_what_was_carried_out_here(clients: Clients) -> None:
+    job = first(jobs.IncrementKey(A, "n", b"1", b"0"))
+    other = RequestMemory()
+    answer = clients.ask(job)
+    ((revision, *_),) = answer
+    other.learn([(job.request, revision)], revision)
+    clients.writer._memory = other
+
+    assert clients.ask(repeat(job)) == answer
+    assert clients.ask(job) == answer
+
+
+def test_to_learn_nothing_changes_nothing(clients: Clients) -> None:
+    memory = RequestMemory()
+    memory.learn([], 7)
+
+    assert memory.pending() == []
+    clients.writer._memory = memory
+    assert isinstance(clients.ask(first(jobs.SetKey(A, "k", b"1", None))), list)
+
+
+def test_what_is_pending_is_told_until_it_is_committed_or_not(clients: Clients) -> None:
+    memory = RequestMemory()
+    memory.remember(b"one", 1)
+    memory.remember(b"two", 2)
+    assert memory.pending() == [(b"one", 1), (b"two", 2)]
+    memory.aborted()
+    assert memory.pending() == []
+    memory.remember(b"one", 1)
+    memory.committed(1)
+    assert memory.pending() == []
+
+
+def test_what_was_learned_is_forgotten_as_what_was_carried_out_here(clients: Clients) -> None:
+    job = first(jobs.IncrementKey(A, "n", b"1", b"0"))
+    ((revision, *_),) = clients.ask(job)
+    memory = RequestMemory(limit=3)
+    memory.learn([(job.request, revision)], revision)
+    for number in range(3):
+        memory.learn([(b"%016d" % number, revision + 1 + number)], revision + 1 + number)
+    clients.writer._memory = memory
+
+    assert clients.ask(repeat(job, age_s=5.0)) == "forgotten"
+
+
 def edit(clients: Clients, work: Callable[[engine.Transaction, Tables], None]) -> None:
     """Change what is on disk while nobody has it open."""
     clients.writer.close()

@@ -9,20 +9,23 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.serving import failing_calls
-from tests.support.store import Store, change
+from tests.support.store import WRITER, Store, change
 
 from assetstore.errors import StoreFull
 from assetstore.framing import frame
 from assetstore.messages import AssetRef
-from assetstored import jobs
+from assetstored import jobs, records
 from assetstored.datadir import StartRefused
 from assetstored.engine import verify
+from assetstored.tables import JOURNAL, META, JournalRow, id_key, seal_row
 from assetstored.writer import StoreOfWriter
 
 LARGE = b'"%s"' % (b"v" * 1_000_000)
@@ -324,6 +327,96 @@ def test_the_file_of_another_store_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(StartRefused, match="files of two stores are mixed"):
         StoreOfWriter(tmp_path / "one")
+
+
+# --- what was logged
+
+
+def checkpoint(store: Store, work: jobs.Checkpoint) -> jobs.AnyReport:
+    """The report of a checkpoint."""
+    store._link.sendall(frame(jobs.encode(work)))
+    report = store._receive()
+    store.reader.refresh()
+    return report
+
+
+def logged(store: Store, value: bytes) -> jobs.Checkpoint:
+    """The next change of the asset a, as it was logged: its record, its row, and the counters."""
+    resolved = store.reader.resolve(AssetRef("a"))
+    counters = store.reader.counters()
+    counters.revision += 1
+    head = records.Head(counters.revision, 2)
+    record = records.encode_entry(
+        resolved.store_id, b"k", head, updated_at=1, writer=WRITER, value=value, long_key=None
+    )
+    request = (b"0123456789abcdef", msgspec.Raw(msgspec.msgpack.encode([(7, 1, None, None)])))
+    row = JournalRow(
+        resolved.asset_id, "set", "k", value, WRITER, 1, 0, 2, resolved.store_id, request
+    )
+    key = id_key(counters.revision)
+    return jobs.Checkpoint(
+        {
+            resolved.store_id: {b"k": record, b"never": None},
+            JOURNAL: {key: seal_row(JOURNAL, key, row)},
+            META: {b"counters": seal_row(META, b"counters", counters)},
+        },
+        [(request[0], counters.revision)],
+        counters.revision,
+    )
+
+
+def test_what_was_logged_is_in_the_data_file_after_a_checkpoint_and_built_upon(
+    store: Store,
+) -> None:
+    work = logged(store, b"7")
+
+    assert checkpoint(store, work) == jobs.Checkpointed(jobs.Result(None))
+    assert store.contents("a") == {"k": b"7"}
+    assert store.reader.counters().revision == work.last
+    assert store.put("a", "k", b"8") == work.last + 1
+
+
+def test_the_repeat_of_what_was_logged_is_answered_by_the_writer(store: Store) -> None:
+    checkpoint(store, logged(store, b"7"))
+    before = store.reader.counters()
+    job = jobs.SetKey(store.asset_id("a"), "k", b"7", None)
+
+    again = store.do(change(job, request=b"0123456789abcdef", sent_at=time.monotonic()))
+
+    assert again == [[7, 1, None, None]]
+    assert store.reader.counters() == before
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_and_can_be_made_later(store: Store) -> None:
+    work = logged(store, LARGE)
+    with file_limit(store, 50_000):
+        for _ in range(3):
+            report = checkpoint(store, work)
+            assert isinstance(report, jobs.Checkpointed)
+            assert report.result.code == "store_full"
+            assert store.contents("a") == {"k": b"0"}
+
+    assert checkpoint(store, work) == jobs.Checkpointed(jobs.Result(None))
+    assert store.contents("a") == {"k": LARGE}
+
+
+def test_a_checkpoint_that_cannot_be_made_ends_the_writer(tmp_path: Path) -> None:
+    """The log has to be emptied; a restart finds out what is wrong."""
+    store = Store(tmp_path)
+    store.activate("a")
+    store.put("a", "k", b"0")
+    work = logged(store, b"7")
+    work.changes[999] = {b"k": b"of a store that is not there"}
+
+    report = checkpoint(store, work)
+
+    assert isinstance(report, jobs.Broken)
+    assert "LMDB cannot read what this change builds on" in report.message
+    store.reader.close()
+    store._link.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(store.pid, 0)[1]) == os.EX_IOERR
+    with Store(tmp_path) as store:
+        assert store.contents("a") == {"k": b"0"}
 
 
 # --- readers that died
