@@ -43,11 +43,16 @@ STEPS = [
     ("writev", 1),  # the first commit: its pages, their sync, its meta page
     ("fdatasync", 1),
     ("pwrite64", 2),
-    ("fsync", 1),  # the directory, and the one above
-    ("fsync", 2),
-    ("fsync", 3),  # the marker, its name, the directory
+    ("pwrite64", 3),  # the log: its beginning, its blocks, their sync, its name, the directory
+    ("pwrite64", 7),
+    ("fsync", 1),
     ("rename", 1),
+    ("fsync", 2),
+    ("fsync", 3),  # the directory, and the one above
     ("fsync", 4),
+    ("fsync", 5),  # the marker, its name, the directory
+    ("rename", 2),
+    ("fsync", 6),
 ]
 
 
