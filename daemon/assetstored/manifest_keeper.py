@@ -57,7 +57,8 @@ class ManifestKeeper:
     ) -> None:
         self._reader = reader
         self._queue = queue
-        self._pace = Pace(queue)
+        # Less than for other work: an asset that has left is to be closed soon.
+        self._pace = Pace(queue, rest=1.0)
         self._data_dir = data_dir
         self._path = path
         self._fraction = max_deactivate_fraction

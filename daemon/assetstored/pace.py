@@ -1,8 +1,7 @@
-"""Background work that comes in slices: at full speed while nobody else changes anything, else with
-a rest after each slice that is as long as the slice was.
+"""Background work that comes in slices: at full speed while nobody else changes anything, and with
+rests between the slices where somebody does.
 
-A change that comes during a slice waits for it, and for its syncs. With the rests every other one
-meets none.
+A change that comes during a slice waits for it, and for its syncs. With the rests most meet none.
 
 Rule: knows when, and nothing of what a slice is.
 """
@@ -18,10 +17,15 @@ from assetstored.commits import CommitQueue
 
 
 class Pace:
-    """Has the slices of one kind of work done, one after the other."""
+    """Has the slices of one kind of work done, one after the other.
 
-    def __init__(self, queue: CommitQueue) -> None:
+    ``rest``: how many times as long as a slice took to rest after it, where others were changing
+    things meanwhile.
+    """
+
+    def __init__(self, queue: CommitQueue, *, rest: float) -> None:
         self._queue = queue
+        self._rest = rest
         self._next = 0.0
 
     async def do(self, job: jobs.AnyJob, *, in_haste: bool = False) -> Any:
@@ -34,5 +38,5 @@ class Pace:
         value = await queue.do(job)
         self._next = ended = time.monotonic()
         if queue.committed_jobs > before + 1 or queue.queued:
-            self._next += ended - begun
+            self._next += self._rest * (ended - begun)
         return value

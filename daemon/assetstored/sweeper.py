@@ -44,7 +44,7 @@ class Sweeper:
     ) -> None:
         self._reader = reader
         self._queue = queue
-        self._pace = Pace(queue)
+        self._pace = Pace(queue, rest=3.0)
         self._grace_us = grace_us
         self._interval_s = interval_s
         self._dropping = asyncio.Lock()

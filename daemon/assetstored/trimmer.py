@@ -38,7 +38,7 @@ class Trimmer:
         interval_s: float = _INTERVAL_S,
     ) -> None:
         self._reader = reader
-        self._pace = Pace(queue)
+        self._pace = Pace(queue, rest=3.0)
         self._max_age_us = max_age_us
         self._max_bytes = max_bytes
         self._interval_s = interval_s

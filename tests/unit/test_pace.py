@@ -44,7 +44,7 @@ class Client:
 async def changes_beside(serving: Serving, *, in_haste: bool) -> int:
     """How many changes a client makes while all slices are done."""
     await serving.queue.do(activate("a"))
-    pace = Pace(serving.queue)
+    pace = Pace(serving.queue, rest=1.0)
     client = Client(serving)
     for number in range(SLICES):
         await pace.do(activate(f"b{number}"), in_haste=in_haste)
@@ -67,7 +67,7 @@ def test_in_haste_slices_and_clients_take_turns(tmp_path: Path) -> None:
 
 def test_a_slice_has_its_value_and_a_refused_one_raises(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
-        pace = Pace(serving.queue)
+        pace = Pace(serving.queue, rest=1.0)
         assert await pace.do(jobs.Condemn([])) == 0
         with pytest.raises(InvalidRequest, match="there is no store 9 in the trash"):
             await pace.do(change(jobs.RestoreStore(9)))
