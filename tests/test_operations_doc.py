@@ -268,7 +268,10 @@ def test_every_refusal_to_start_is_explained() -> None:
 
 def test_every_reason_to_cut_off_a_client_is_explained() -> None:
     explained = codes(section("Log"))
-    reasons = re.findall(r'"it ([^"]+)"', (ROOT / "daemon/assetstored/server.py").read_text())
+    sources = [ROOT / "daemon/assetstored" / name for name in ("server.py", "connection.py")]
+    reasons = [
+        reason for path in sources for reason in re.findall(r'"it ([^"]+)"', path.read_text())
+    ]
     assert len(reasons) >= 3
 
     for reason in reasons:
