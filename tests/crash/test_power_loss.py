@@ -36,13 +36,13 @@ from tests.support.recorded_log import value_of
 
 pytestmark = pytest.mark.crash
 
-BATCHES = amount(60, whole=120)
+BATCHES = amount(40, whole=120)
 
 #: Of changes that are logged.
-ROUNDS = amount(200, whole=400)
+ROUNDS = amount(120, whole=400)
 
 #: How many events are cut, of 1,000 to 5,000, spread over all.
-IMAGES = amount(100, whole=400)
+IMAGES = amount(60, whole=400)
 
 
 class Recorded(NamedTuple):

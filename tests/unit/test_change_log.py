@@ -26,6 +26,12 @@ from assetstored.tail import decode_delta
 A = AssetRef("a")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a batch of one has taken long."""
+    monkeypatch.setattr(change_log, "_BATCH_S", 60.0)
+
+
 def put(key: str = "k", value: bytes = b"1", asset_id: int = 1) -> jobs.Change:
     return change(jobs.SetKey(asset_id, key, value, None))
 

@@ -261,7 +261,7 @@ def test_who_is_alone_is_answered_without_another_process(tmp_path: Path) -> Non
 def test_answers_that_ask_for_more_at_once_are_as_good_as_any(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
         serving.queue.watch_others(lambda: 0, lambda: 0)
-        left = 500
+        left = 300
         all_done = asyncio.Event()
 
         def again(result: jobs.Result) -> None:
@@ -324,7 +324,7 @@ def test_changes_are_done_in_the_order_in_which_they_came_whoever_does_them(
         return change(jobs.SetKey(rng.randrange(1, 3), f"k{rng.randrange(9)}", b"1", None))
 
     async def scenario(serving: Serving) -> None:
-        for _ in range(20):
+        for _ in range(10):
             batch = [some_job() for _ in range(rng.randrange(1, 40))]
             background = asyncio.ensure_future(
                 serving.queue.do(jobs.FinishManifest(str(rng.random()), "/m.json"))
@@ -410,15 +410,15 @@ def test_while_the_data_file_takes_its_time_the_log_goes_on_until_it_is_full(
 @pytest.mark.usefixtures("small")
 def test_the_log_is_gone_around_many_times(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
-        for number in range(300):
+        for number in range(100):
             await asyncio.gather(
-                *(submit(serving, put(f"k{n}", b'"%s"' % (b"x" * number * 20))) for n in range(3))
+                *(submit(serving, put(f"k{n}", b'"%s"' % (b"x" * number * 60))) for n in range(3))
             )
 
     assert logged(tmp_path, scenario) == 0
     found = inspect(tmp_path)
     assert found.problems == []
-    assert found.active["a"]["k2"] == ("x" * 299 * 20, found.revision)
+    assert found.active["a"]["k2"] == ("x" * 99 * 60, found.revision)
 
 
 def test_a_ping_is_answered_whatever_goes_on(tmp_path: Path) -> None:
@@ -826,7 +826,7 @@ def test_a_bug_in_a_change_is_a_server_fault_for_that_change_alone(tmp_path: Pat
 
 def test_a_store_with_more_stores_than_are_brought_in_together_is_whole(tmp_path: Path) -> None:
     """A checkpoint is due when so many stores were changed, as each has to be opened."""
-    count = 700
+    count = 550
 
     async def scenario(serving: Serving) -> None:
         await serving.queue.do(activating(*(f"n{n}" for n in range(count))))

@@ -417,7 +417,7 @@ def test_a_snapshot_from_before_or_after_the_checkpoint_shows_the_same(tmp_path:
 
 def test_more_stores_than_handles_are_read_and_changed_under_a_tail(tmp_path: Path) -> None:
     async def scenario(scene: Scene) -> None:
-        count = 3 * engine.READER_HANDLES
+        count = 2 * engine.READER_HANDLES
         names = [f"n{n}" for n in range(count)]
         await scene.serving.queue.do(
             jobs.ApplySlice(Slice([], [(name, name, None) for name in names], []))
