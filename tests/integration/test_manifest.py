@@ -92,7 +92,7 @@ def test_a_rewrite_in_place_takes_effect(daemon: Daemon, client: Client) -> None
 
 def test_a_rename_over_the_file_takes_effect(daemon: Daemon, client: Client) -> None:
     with entries_survive(client):
-        for number in range(3):
+        for number in range(2):
             daemon.set_manifest(ORDERS, "customers", f"new-{number}")
             wait_for_active(client, "orders", "customers", f"new-{number}")
 
@@ -121,7 +121,7 @@ def test_a_config_maps_symlink_swap_takes_effect(make_daemon: MakeDaemon) -> Non
     publish("..1", ORDERS, "customers")
     daemon.manifest.symlink_to("..data/manifest.json")
     with daemon, daemon.client() as client, entries_survive(client):
-        for number in range(2, 5):
+        for number in range(2, 4):
             publish(f"..{number}", ORDERS, "customers", f"new-{number}")
             shutil.rmtree(mount / f"..{number - 1}")
             wait_for_active(client, "orders", "customers", f"new-{number}")
@@ -154,7 +154,7 @@ def test_sighup_reads_it_again_and_tells_systemd(daemon: Daemon, client: Client)
 
 
 def test_reload_returns_when_the_change_has_taken_effect(daemon: Daemon, client: Client) -> None:
-    for number in range(5):
+    for number in range(3):
         daemon.set_manifest(ORDERS, "customers", f"new-{number}")
 
         status = client.reload_manifest()
@@ -308,7 +308,7 @@ def test_a_broken_file_is_logged_once_however_often_it_is_looked_at(
     daemon.manifest.write_bytes(b"broken")
     wait_for_state(daemon, "invalid")
 
-    for _ in range(5):
+    for _ in range(3):
         client.reload_manifest()
 
     assert daemon.log_text().count("the manifest is invalid") == 1
@@ -424,7 +424,7 @@ def test_an_asset_that_returns_within_grace_has_everything_back(
         orders[f"key-{number}"] = number
     before = [orders.entry(key) for key in orders]
 
-    for _ in range(3):
+    for _ in range(2):
         daemon.activate("customers")
         client.sweep()
         daemon.activate(ORDERS, "customers")
@@ -565,15 +565,28 @@ def test_an_empty_list_counts_with_allow_empty(daemon: Daemon, client: Client) -
 
 
 @pytest.fixture
-def ten(daemon: Daemon, client: Client) -> Daemon:
-    """The daemon, with ten assets, each with a watermark."""
-    daemon.activate(*(f"a{i}" for i in range(10)), allow_empty=True)
-    for i in range(10):
-        client.store(f"a{i}")["watermark"] = i
-    return daemon
+def ten(make_daemon: MakeDaemon) -> Iterator[Daemon]:
+    """A daemon with ten assets, each with a watermark."""
+    daemon = make_daemon()
+    daemon.set_manifest(*(f"a{i}" for i in range(10)))
+    with daemon:
+        with daemon.client() as client:
+            for i in range(10):
+                client.store(f"a{i}")["watermark"] = i
+        yield daemon
+    assert daemon.verify() == []
 
 
-def test_a_manifest_that_deactivates_more_than_half_is_held(ten: Daemon, client: Client) -> None:
+@pytest.fixture
+def client_of_ten(ten: Daemon) -> Iterator[Client]:
+    """A client of that daemon."""
+    with ten.client() as client:
+        yield client
+
+
+def test_a_manifest_that_deactivates_more_than_half_is_held(
+    ten: Daemon, client_of_ten: Client
+) -> None:
     held = ten.activate("a0", "a1", "a2", "a3", "new")["manifest"]
 
     assert held["state"] == "held"
@@ -585,42 +598,44 @@ def test_a_manifest_that_deactivates_more_than_half_is_held(ten: Daemon, client:
         10,
     )
     assert "the manifest is held" in ten.log_text()
-    assert [client.store(f"a{i}")["watermark"] for i in range(10)] == list(range(10))
-    assert not serves(client, "new")
+    assert [client_of_ten.store(f"a{i}")["watermark"] for i in range(10)] == list(range(10))
+    assert not serves(client_of_ten, "new")
 
 
-def test_half_of_the_assets_may_leave_without_being_held(ten: Daemon, client: Client) -> None:
+def test_half_of_the_assets_may_leave_without_being_held(
+    ten: Daemon, client_of_ten: Client
+) -> None:
     assert ten.activate("a0", "a1", "a2", "a3", "a4")["manifest"]["state"] == "accepted"
-    assert active(client) == {"a0", "a1", "a2", "a3", "a4"}
+    assert active(client_of_ten) == {"a0", "a1", "a2", "a3", "a4"}
 
 
 def test_two_assets_may_leave_whatever_their_share(daemon: Daemon) -> None:
     assert daemon.activate("other")["manifest"]["state"] == "accepted"
 
 
-def test_what_is_held_takes_effect_once_it_is_accepted(ten: Daemon, client: Client) -> None:
+def test_what_is_held_takes_effect_once_it_is_accepted(ten: Daemon, client_of_ten: Client) -> None:
     digest = ten.activate("a0")["manifest"]["held"]["digest"]
 
-    status = client.accept_manifest(digest)["manifest"]
+    status = client_of_ten.accept_manifest(digest)["manifest"]
 
     assert (status["state"], status["held"], status["digest"]) == ("accepted", None, digest)
-    assert active(client) == {"a0"}
-    assert client.store("a0")["watermark"] == 0
+    assert active(client_of_ten) == {"a0"}
+    assert client_of_ten.store("a0")["watermark"] == 0
     ten.activate(*(f"a{i}" for i in range(10)))
-    assert [client.store(f"a{i}")["watermark"] for i in range(10)] == list(range(10))
+    assert [client_of_ten.store(f"a{i}")["watermark"] for i in range(10)] == list(range(10))
 
 
-def test_only_the_digest_that_is_held_can_be_accepted(ten: Daemon, client: Client) -> None:
+def test_only_the_digest_that_is_held_can_be_accepted(ten: Daemon, client_of_ten: Client) -> None:
     first = ten.activate("a0")["manifest"]["held"]["digest"]
     second = ten.activate("a1")["manifest"]["held"]["digest"]
 
     for digest in (first, "0" * 16, ""):
         with pytest.raises(Refused):
-            client.accept_manifest(digest)
-    assert len(active(client)) == 10
+            client_of_ten.accept_manifest(digest)
+    assert len(active(client_of_ten)) == 10
 
-    client.accept_manifest(second)
-    assert active(client) == {"a1"}
+    client_of_ten.accept_manifest(second)
+    assert active(client_of_ten) == {"a1"}
 
 
 def test_there_is_nothing_to_accept_unless_something_is_held(
@@ -650,19 +665,21 @@ def test_a_held_manifest_stays_held_across_a_restart(make_daemon: MakeDaemon) ->
         assert active(client) == {"a"}
 
 
-def test_a_held_manifest_that_is_taken_back_leaves_no_trace(ten: Daemon, client: Client) -> None:
+def test_a_held_manifest_that_is_taken_back_leaves_no_trace(
+    ten: Daemon, client_of_ten: Client
+) -> None:
     held = ten.activate("a0")["manifest"]["held"]["digest"]
 
     status = ten.activate(*(f"a{i}" for i in range(10)))["manifest"]
 
     assert (status["state"], status["held"], status["reason"]) == ("accepted", None, None)
     with pytest.raises(Refused):
-        client.accept_manifest(held)
+        client_of_ten.accept_manifest(held)
 
 
-def test_an_empty_list_that_is_allowed_is_held_too(ten: Daemon, client: Client) -> None:
+def test_an_empty_list_that_is_allowed_is_held_too(ten: Daemon, client_of_ten: Client) -> None:
     assert ten.activate(allow_empty=True)["manifest"]["state"] == "held"
-    assert len(active(client)) == 10
+    assert len(active(client_of_ten)) == 10
 
 
 def test_the_hold_can_be_turned_off(make_daemon: MakeDaemon) -> None:
@@ -759,7 +776,7 @@ def test_no_descriptor_and_no_child_is_left_by_many_reloads(daemon: Daemon, clie
     client.reload_manifest()
     before = len(list((proc / "fd").iterdir()))
 
-    for number in range(6):
+    for number in range(4):
         if number % 2:
             daemon.set_manifest(ORDERS, "customers", f"new-{number}")
         else:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.daemon import Daemon
+from tests.support.daemon import COMMAND, Daemon
 from tests.support.endings import children_of
 from tests.support.wire import Wire
 
@@ -59,7 +59,7 @@ def manifest_of(numbers: range) -> str:
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of a daemon that has accepted a manifest of ASSETS assets, and was stopped."""
     root = tmp_path_factory.mktemp("large")
-    daemon = Daemon(root)
+    daemon = Daemon(root, command=COMMAND)
     daemon.manifest.write_text(manifest_of(range(ASSETS)))
     before = time.monotonic()
     with daemon:
@@ -72,7 +72,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def large_daemon(large: Path, tmp_path: Path) -> Iterator[Daemon]:
     """A daemon, not started, on a copy of it."""
     shutil.copytree(large, tmp_path / "large")
-    daemon = Daemon(tmp_path / "large")
+    # By its command: the start is measured, and memory, of which a fork would share some.
+    daemon = Daemon(tmp_path / "large", command=COMMAND)
     yield daemon
     daemon.close()
 
