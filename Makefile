@@ -9,6 +9,9 @@ STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
 RUN    := var
 
+# Hundreds of processes of the tests would each compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run build generate install-systemd clean \
         test test-crash test-crash-full test-system check _types bench bench-quick

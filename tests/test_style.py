@@ -48,7 +48,7 @@ def lines_that_match(pattern: re.Pattern[str]) -> list[str]:
 def test_no_test_sleeps_but_in_the_one_place_that_waits_for_a_fact() -> None:
     sleeping = []
     for path in python_files("tests"):
-        if name_of(path) == WAITING:
+        if name_of(path) == WAITING or "sleep" not in path.read_text():
             continue
         for node in ast.walk(syntax_of(path)):
             if isinstance(node, ast.Call):
