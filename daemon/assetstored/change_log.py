@@ -62,6 +62,9 @@ _ASSETS = 10_000
 _CHECKPOINT_BYTES = HALF_BYTES // 2
 _CHECKPOINT_STORES = 500
 
+#: One transaction has to take them.
+_MAX_STORES = engine.TRANSACTION_HANDLES
+
 
 class Carried(NamedTuple):
     """What became of a batch: results of its first jobs, and what is to be logged, if anything.
@@ -160,7 +163,11 @@ class ChangeLog:
                     results.append(jobs.Result(None, changes.apply(job)))
                 except Refused as exc:
                     results.append(jobs.result_of(exc))
-                if overlay.size_bytes > _MAX_BATCH_BYTES or time.monotonic() > deadline:
+                if (
+                    overlay.size_bytes > _MAX_BATCH_BYTES
+                    or len(overlay.delta) > _CHECKPOINT_STORES
+                    or time.monotonic() > deadline
+                ):
                     break
         except NeedsWriter:
             needs_writer = True
@@ -190,8 +197,11 @@ class ChangeLog:
         return Carried(results, needs_writer, b"", {}, Counters(), 0, set())
 
     def has_room(self, carried: Carried) -> bool:
-        """Whether it fits into the present half of the log."""
-        return self._wal.has_room(len(carried.payload))
+        """Whether it fits into the present half of the log, and all of that into a transaction."""
+        return (
+            self._wal.has_room(len(carried.payload))
+            and self._tail.spaces + len(carried.delta) <= _MAX_STORES
+        )
 
     def write(self, carried: Carried, done: Callable[[], None] | None) -> None:
         """Write it to the log; ``done`` is called when it is on disk. Without it, wait for that.

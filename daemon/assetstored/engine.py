@@ -57,6 +57,9 @@ _MAX_READERS = 126
 #: close one: each makes every transaction dearer (26 us at 5,000), and reopening takes 1 ms.
 WRITER_HANDLES = 1_000
 
+#: Stores that one transaction may open beside those.
+TRANSACTION_HANDLES = 1_000
+
 #: Handles within one read transaction. Opening one compares its name with all open ones,
 #: so few are faster than many.
 READER_HANDLES = 56
@@ -73,7 +76,7 @@ def open_for_writing(path: str) -> Environment:
     return lmdb.open(
         path,
         map_size=MAP_BYTES,
-        max_dbs=WRITER_HANDLES + _RESERVED_HANDLES + 1_000,  # one batch may open many
+        max_dbs=WRITER_HANDLES + _RESERVED_HANDLES + TRANSACTION_HANDLES,
         max_readers=_MAX_READERS,
         mode=0o600,
         sync=True,

@@ -104,11 +104,8 @@ class StoreOfWriter:
         Refused where there is no room: then they are in the log only, as before. Raises
         FatalFailure, also for what would be the damage of one store: the log has to be emptied.
         """
-        size = sum(
-            len(value or b"") for changes in work.changes.values() for value in changes.values()
-        )
         try:
-            self._redo(work.changes, size)
+            self._redo(work.changes)
         except _Failed as exc:
             if not isinstance(exc.refusal, StoreFull):
                 raise FatalFailure(str(exc.refusal)) from exc
@@ -154,8 +151,9 @@ class StoreOfWriter:
             results, changes.catalog_changed, changes.first, changes.touched, remembered
         )
 
-    def _redo(self, changes: Delta, size: int) -> None:
+    def _redo(self, changes: Delta) -> None:
         """Make logged changes in one transaction; raises _Failed or FatalFailure."""
+        size = sum(len(value or b"") for part in changes.values() for value in part.values())
         txn = self._begin()
         try:
             overlay = Overlay(txn, self._tables, self._handles)
@@ -233,16 +231,23 @@ class StoreOfWriter:
     def _recover(self, logged: list[wal.Record]) -> None:
         """Bring what a daemon that was killed has left in the log into the data file."""
         changes: Delta = {}
-        for record in logged:
-            for space, values in decode_delta(record.payload).items():
-                changes.setdefault(space, {}).update(values)
         try:
-            self._redo(changes, sum(len(record.payload) for record in logged))
+            for record in logged:
+                delta = decode_delta(record.payload)
+                # A transaction opens so many stores at most; a daemon that dies in between leaves
+                # the first records in the file, as if the others had been logged after it.
+                if len(changes.keys() | delta.keys()) > engine.TRANSACTION_HANDLES:
+                    self._redo(changes)
+                    changes = {}
+                for space, values in delta.items():
+                    changes.setdefault(space, {}).update(values)
+            self._redo(changes)
         except (_Failed, FatalFailure) as exc:
             raise datadir.StartRefused(
                 f"{len(logged)} logged changes cannot be brought into the data file: {exc}"
             ) from exc
-        _log.info("made %d logged changes, up to revision %d", len(logged), self._counters.revision)
+        count = sum(record.last - record.first + 1 for record in logged)
+        _log.info("made %d logged changes, up to revision %d", count, self._counters.revision)
 
     def _reopen(self) -> None:
         """Close and open the environment: the only way py-lmdb has to close handles."""

@@ -824,24 +824,39 @@ def test_a_bug_in_a_change_is_a_server_fault_for_that_change_alone(tmp_path: Pat
     assert inspect(tmp_path).problems == []
 
 
-def test_a_store_with_more_stores_than_are_brought_in_together_is_whole(tmp_path: Path) -> None:
-    """A checkpoint is due when so many stores were changed, as each has to be opened."""
-    count = 550
+async def set_in_all(serving: Serving, count: int, value: bytes) -> None:
+    """Set a key in so many stores; the writer goes on when it is waited for."""
+    every = [change(jobs.SetKey(3 + n, "k", value, None)) for n in range(count)]
+    for start in range(0, count, 500):
+        waiting = [submit(serving, job) for job in every[start : start + 500]]
+        _, pending = await asyncio.wait(waiting, timeout=1.0)
+        if pending:
+            os.kill(serving.writer_pid, signal.SIGCONT)
+        assert {result.code for result in await asyncio.gather(*waiting)} == {None}
+
+
+@pytest.mark.parametrize("end", ["checkpoint", "kill"])
+def test_however_many_stores_are_changed_while_the_writer_stands_still_all_is_there(
+    tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction opens so many at most, and so does the one of the next start."""
+    count = 3_000
+    if end == "kill":
+        # More than this keeps what is logged within one transaction.
+        monkeypatch.setattr(change_log, "_MAX_STORES", 2 * count)
 
     async def scenario(serving: Serving) -> None:
         await serving.queue.do(activating(*(f"n{n}" for n in range(count))))
-        for value in (b"1", b"2"):
-            for start in range(0, count, 50):
-                await asyncio.gather(
-                    *(
-                        submit(serving, change(jobs.SetKey(3 + n, "k", value, None)))
-                        for n in range(start, start + 50)
-                    )
-                )
-        assets, _ = serving.reader.assets(2, 1_000)
-        assert [asset.entries for asset in assets] == [1] * count
+        await set_in_all(serving, count, b"1")
+        await serving.queue.drain()
+        os.kill(serving.writer_pid, signal.SIGSTOP)
+        try:
+            await set_in_all(serving, count, b"2")
+        finally:
+            os.kill(serving.writer_pid, signal.SIGKILL if end == "kill" else signal.SIGCONT)
 
-    assert logged(tmp_path, scenario) == 0
+    ended = logged(tmp_path, scenario)
+    assert ended == (-signal.SIGKILL if end == "kill" else 0)
     found = inspect(tmp_path)
     assert found.problems == []
     assert all(found.active[f"n{n}"]["k"][0] == 2 for n in range(count))
