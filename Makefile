@@ -50,6 +50,7 @@ run: $(STAMP) ## serve in the foreground from ./var with examples/manifest.json
 test: $(STAMP) ## all tests that need no root (under 5 minutes); says what it skips
 	@echo 'In parts, three at a time; each is shown when it is done.'
 	@$(MAKE) --no-print-directory --keep-going --jobs=3 --output-sync=target $(PARTS:%=_part-%)
+	@$(MAKE) --no-print-directory _part-scale
 	@echo 'All parts passed.'
 
 check: $(STAMP) ## ruff, mypy and the unit tests (under 30 s): before every commit
@@ -65,12 +66,16 @@ _types: $(STAMP)
 UNITS := unit-a-c unit-r-z unit-d-l unit-m-q
 PARTS := crash integration-p-z integration-d-l integration-c integration-m-o integration-a-b rest $(UNITS)
 
+SCALE := tests/integration/test_scale.py
+
 PART_crash           := tests/crash
 PART_integration-a-b := tests/integration/test_[a-b]*.py
 PART_integration-c   := tests/integration/test_c*.py
 PART_integration-d-l := tests/integration/test_[d-l]*.py
 PART_integration-m-o := tests/integration/test_[m-o]*.py
-PART_integration-p-z := tests/integration/test_[p-z]*.py
+PART_integration-p-z := $(filter-out $(SCALE),$(wildcard tests/integration/test_[p-z]*.py))
+# How long others wait is measured by itself, when the disk is not busy with other parts.
+PART_scale           := $(SCALE)
 PART_rest            := tests --ignore=tests/crash --ignore=tests/integration --ignore=tests/unit \
                         --ignore=tests/system --ignore=tests/test_layers.py --ignore=tests/test_style.py
 
