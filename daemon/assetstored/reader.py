@@ -6,6 +6,7 @@ Rule: nothing here writes, and nothing waits.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
@@ -31,7 +32,7 @@ from assetstored.tables import (
     id_key,
     read_row,
 )
-from assetstored.tail import ELSEWHERE
+from assetstored.tail import ELSEWHERE, Order
 
 #: How many keys one part of a count, or one page of the catalog, looks at: a few milliseconds.
 _COUNT_KEYS = 1_000
@@ -213,20 +214,40 @@ class Reader(JournalReader):
         if not store_id:
             return
         in_file = self._walk_file(ref, prefix, after, values=values)
-        logged = self.tail.of(store_id)
-        if not logged:
+        orders = self.tail.orders(store_id, keys.is_digest)
+        if not orders:
             yield from in_file
             return
+        # Both go on in step: what is in both is taken from the tail when it comes.
+        last = None
+        in_tail = self._logged(store_id, orders, prefix, after)
+        for key, stored_key, record in heapq.merge(in_file, in_tail):
+            if stored_key == last:
+                continue
+            last = stored_key
+            if (logged := self.tail.find(store_id, stored_key)) is ELSEWHERE:
+                yield key, stored_key, record
+            elif logged is not None:
+                yield key, stored_key, cast("bytes", logged)
+
+    def _logged(
+        self, store_id: int, orders: list[Order], prefix: str, after: str | None
+    ) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """As _walk, of the tail, without records; some of the keys may have been deleted."""
         first, low = prefix.encode(), (after or "").encode()
-        wanted = (
-            (key, stored_key, record)
-            for stored_key, record in logged.items()
-            if record is not None
-            and (key := _whole_key(stored_key, record)).startswith(first)
-            and key > low
-        )
-        others = (each for each in in_file if each[1] not in logged)
-        yield from heapq.merge(others, sorted(wanted))
+        digests = {
+            (_long_key(cast("bytes", record)), stored_key, b"")
+            for order in orders
+            for stored_key in order.apart
+            if (record := self.tail.find(store_id, stored_key)) is not None
+        }
+        short = (_from(order.keys, max(first, low)) for order in orders)
+        for found in heapq.merge(*short, sorted(digests)):
+            if found[0].startswith(first):
+                if found[0] > low:
+                    yield found
+            elif found[0] > first:
+                return
 
     def _walk_file(
         self, ref: AssetRef, prefix: str, after: str | None, *, values: bool
@@ -349,9 +370,12 @@ class Reader(JournalReader):
         return entries
 
 
-def _whole_key(stored_key: bytes, record: bytes) -> bytes:
-    if not keys.is_digest(stored_key):
-        return stored_key
+def _from(ordered: list[bytes], low: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Of keys in order those that are not lower."""
+    return ((ordered[n], ordered[n], b"") for n in range(bisect_left(ordered, low), len(ordered)))
+
+
+def _long_key(record: bytes) -> bytes:
     key = records.long_key(record)
     assert key is not None
     return key.encode()

@@ -8,6 +8,8 @@ Rule: keys and values are bytes here, as in overlay.py; what they mean is decide
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import islice
 from typing import Final, TypeAlias
 
 import msgspec
@@ -25,14 +27,49 @@ encode_delta = msgspec.msgpack.Encoder().encode
 decode_delta = msgspec.msgpack.Decoder(Delta).decode
 
 
+class Order:
+    """The keys of a space in one part of the tail, in their order; some are kept apart."""
+
+    __slots__ = ("_seen", "apart", "keys")
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+        self.apart: list[bytes] = []
+        self._seen = 0
+
+    def catch_up(
+        self, changes: dict[bytes, bytes | None], is_apart: Callable[[bytes], bool]
+    ) -> None:
+        """Take in what has come since; nothing ever goes."""
+        if self._seen == len(changes):
+            return
+        new = list(islice(changes, self._seen, None))
+        self._seen = len(changes)
+        self.keys += (key for key in new if not is_apart(key))
+        self.keys.sort()
+        self.apart += (key for key in new if is_apart(key))
+
+
 class Tail:
     """Changes that are durable already. What is found here is newer than any data file."""
 
-    __slots__ = ("_first", "_frozen", "_frozen_last", "_last", "_recent", "is_empty")
+    __slots__ = (
+        "_first",
+        "_frozen",
+        "_frozen_last",
+        "_frozen_orders",
+        "_last",
+        "_recent",
+        "_recent_orders",
+        "is_empty",
+    )
 
     def __init__(self) -> None:
         self._recent: Delta = {}
         self._frozen: Delta = {}
+        # Made for those that are listed, and kept: each page begins somewhere in the order.
+        self._recent_orders: dict[Space, Order] = {}
+        self._frozen_orders: dict[Space, Order] = {}
         self._first = 0
         self._last = 0
         self._frozen_last = 0
@@ -54,6 +91,22 @@ class Tail:
         if recent is None or frozen is None:
             return recent or frozen or {}
         return frozen | recent
+
+    def orders(self, space: Space, is_apart: Callable[[bytes], bool]) -> list[Order]:
+        """The keys of a space, by part; a key may be in both. ``is_apart`` is always the same."""
+        found = []
+        for part, orders in (
+            (self._frozen, self._frozen_orders),
+            (self._recent, self._recent_orders),
+        ):
+            changes = part.get(space)
+            if changes is not None:
+                order = orders.get(space)
+                if order is None:
+                    order = orders[space] = Order()
+                order.catch_up(changes, is_apart)
+                found.append(order)
+        return found
 
     @property
     def spaces(self) -> int:
@@ -93,11 +146,13 @@ class Tail:
         """Begin a newer part; returns the older one. There must be none yet."""
         assert not self._frozen
         self._frozen, self._recent = self._recent, {}
+        self._frozen_orders, self._recent_orders = self._recent_orders, {}
         self._frozen_last = self._last
         return self._frozen
 
     def drop_frozen(self) -> None:
         """The older part is in the data file, and whoever reads has a snapshot with it."""
         self._frozen = {}
+        self._frozen_orders = {}
         self._first = self._frozen_last + 1 if self._recent else 0
         self.is_empty = not self._recent

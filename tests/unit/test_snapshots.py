@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -26,7 +28,7 @@ from assetstored.changes import Slice
 from assetstored.feed import Feed, Page, Waiting, Wanted
 from assetstored.reader import Reader
 from assetstored.tables import META, Counters, read_row
-from assetstored.tail import ELSEWHERE
+from assetstored.tail import ELSEWHERE, Tail
 
 A, B = AssetRef("a"), AssetRef("b")
 
@@ -237,6 +239,35 @@ def test_a_key_that_came_and_went_within_the_log_never_was_in_the_data_file(
         assert value_of(scene.reader, A, "k") is None
         await scene.into_file()
         assert all_keys(scene.reader, "a", "", 9) == []
+
+    play(tmp_path, scenario)
+
+
+def test_a_page_is_no_work_for_all_that_is_logged(tmp_path: Path) -> None:
+    """Each looks at its own keys: those in the data file, and those logged, go on in step."""
+
+    async def scenario(scene: Scene) -> None:
+        keys = [f"k{n:04}" for n in range(2_000)]
+        await asyncio.gather(*(scene.set_keys(dict.fromkeys(keys[n::50], 1)) for n in range(50)))
+        await scene.into_file()
+        await asyncio.gather(
+            *(scene.set_keys(dict.fromkeys(keys[n:1_900:50], 2)) for n in range(50))
+        )
+        assert len(scene.reader.tail.of(scene.reader.row_of(1).store_id)) == 1_900
+        looked_up = 0
+
+        def count(frame: FrameType, event: str, _: object) -> None:
+            nonlocal looked_up
+            looked_up += event == "call" and frame.f_code is Tail.find.__code__
+
+        sys.setprofile(count)
+        try:
+            page, _ = scene.reader.keys(A, "", "k1000", 10)
+        finally:
+            sys.setprofile(None)
+
+        assert page == keys[1_001 : 1_001 + len(page)]
+        assert 0 < looked_up < 100
 
     play(tmp_path, scenario)
 

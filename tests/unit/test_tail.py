@@ -162,3 +162,39 @@ def test_it_is_as_a_dict_that_takes_all_changes(tail: Tail, seed: int) -> None:
                 assert tail.find(store, key) == both.get((store, key), ELSEWHERE)
         if both:
             assert tail.revisions() == range(max(first, 1), revision + 1)
+
+
+def is_long(key: bytes) -> bool:
+    return len(key) > 3
+
+
+def test_keys_are_in_order_by_part_and_some_are_kept_apart(tail: Tail) -> None:
+    assert tail.orders(STORE, is_long) == []
+    tail.take({STORE: {b"b": b"1", b"long": b"1", b"a": None}}, 1, 3)
+    (order,) = tail.orders(STORE, is_long)
+    assert (order.keys, order.apart) == ([b"a", b"b"], [b"long"])
+    # What has come since is taken in, and what was changed again is there already.
+    tail.take({STORE: {b"b": b"2", b"aa": b"1", b"longer": b"1"}}, 4, 6)
+    assert tail.orders(STORE, is_long) == [order]
+    assert (order.keys, order.apart) == ([b"a", b"aa", b"b"], [b"long", b"longer"])
+
+    tail.freeze()
+    tail.take({STORE: {b"b": None, b"c": b"1"}}, 7, 8)
+    older, newer = tail.orders(STORE, is_long)
+    assert older is order
+    assert newer.keys == [b"b", b"c"]
+    assert tail.orders(8, is_long) == []
+
+    tail.drop_frozen()
+    assert tail.orders(STORE, is_long) == [newer]
+
+
+def test_the_order_is_that_of_the_keys_however_they_came(tail: Tail, seed: int) -> None:
+    rng = random.Random(seed)
+    for revision in range(1, 200):
+        changes = {rng.randbytes(rng.randrange(1, 6)): b"1" for _ in range(rng.randrange(5))}
+        tail.take({STORE: {**changes}}, revision, revision)
+        for order in tail.orders(STORE, is_long) if rng.random() < 0.3 else ():
+            found = tail.of(STORE)
+            assert order.keys == sorted(key for key in found if not is_long(key))
+            assert sorted(order.apart) == sorted(filter(is_long, found))
