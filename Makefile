@@ -8,13 +8,14 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
 RUN    := var
+TALLY  := $(VENV)/faults.jsonl
 
 # Hundreds of processes of the tests would each compile the project anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run build generate install-systemd clean \
-        test test-crash test-crash-full test-system check _types bench bench-quick
+        test test-crash test-crash-full test-faults test-system check _types bench bench-quick
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,11 +65,12 @@ _types: $(STAMP)
 # More at a time than there are cores, for much of a test is waiting; the longest first, so that
 # none is left over at the end. What no other part has is in "rest".
 UNITS := unit-a-c unit-r-z unit-d-l unit-m-q
-PARTS := crash integration-p-z integration-d-l integration-c integration-m-o integration-a-b rest $(UNITS)
+PARTS := crash faults integration-p-z integration-d-l integration-c integration-m-o integration-a-b rest $(UNITS)
 
 SCALE := tests/integration/test_scale.py
 
 PART_crash           := tests/crash
+PART_faults          := tests/faults
 PART_integration-a-b := tests/integration/test_[a-b]*.py
 PART_integration-c   := tests/integration/test_c*.py
 PART_integration-d-l := tests/integration/test_[d-l]*.py
@@ -76,7 +78,7 @@ PART_integration-m-o := tests/integration/test_[m-o]*.py
 PART_integration-p-z := $(filter-out $(SCALE),$(wildcard tests/integration/test_[p-z]*.py))
 # How long others wait is measured by itself, when the disk is not busy with other parts.
 PART_scale           := $(SCALE)
-PART_rest            := tests --ignore=tests/crash --ignore=tests/integration --ignore=tests/unit \
+PART_rest            := tests --ignore=tests/crash --ignore=tests/faults --ignore=tests/integration --ignore=tests/unit \
                         --ignore=tests/system --ignore=tests/test_layers.py --ignore=tests/test_style.py
 
 PART_unit-a-c := tests/unit/test_[a-c]*.py
@@ -93,6 +95,11 @@ test-crash: $(STAMP) ## only the tests that kill the daemon under load
 
 test-crash-full: $(STAMP) ## the same with 1,000 changes of each kind from 16 processes (5 minutes)
 	@ASSETSTORE_FULL=1 $(BIN)/pytest -q -rfEs -m crash
+
+test-faults: $(STAMP) ## every fault in full, counted in docs/reliability.md (under 20 minutes)
+	@rm -f $(TALLY)
+	@ASSETSTORE_FULL=1 ASSETSTORE_TALLY=$(TALLY) $(BIN)/pytest -q -rfEs tests/faults
+	@$(BIN)/python scripts/reliability_tables.py $(TALLY)
 
 test-system: $(STAMP) ## install into a booted systemd and watch it work; needs root
 	@$(BIN)/pytest -q -rfEs -m system tests/system
