@@ -449,6 +449,8 @@ class Model:
         self.held: dict[int, dict[str, bytes]] = {A: {}, B: {}}
         self.trash: dict[int, tuple[int, dict[str, bytes]]] = {}
         self.then: dict[int, dict[int, dict[str, bytes]]] = {}
+        #: The revisions at which each asset was given another store.
+        self.boundaries: dict[int, set[int]] = {A: set(), B: set()}
         self.dropped_until = 0
         self.note(last(store))
 
@@ -471,17 +473,21 @@ class Model:
             held.pop(key, None)
         elif chance < 0.82:
             store.operate(jobs.ClearStore(asset_id))
+            self.boundaries[asset_id].add(last(store))
             replaced, self.held[asset_id] = held, {}
         elif chance < 0.88 and self.trash:
             trash_id = self.rng.choice(list(self.trash))
             asset_id, back = self.trash.pop(trash_id)
             store.operate(jobs.RestoreStore(trash_id))
+            self.boundaries[asset_id].add(last(store))
             replaced, self.held[asset_id] = self.held[asset_id], back
         elif chance < 0.96 and store.reader.row_of(asset_id).store_id:
             source, asset_id = asset_id, 3 - asset_id
             move(store, source, asset_id, replace=True)
             moved, self.held[source] = self.held[source], {}
             self.note(before + 1)  # of the source, before the target has it
+            self.boundaries[source].add(before + 1)
+            self.boundaries[asset_id].add(last(store))
             replaced, self.held[asset_id] = self.held[asset_id], moved
         elif drops and self.trash:
             trash_id = self.rng.choice(list(self.trash))
@@ -506,7 +512,10 @@ class Model:
                         found = at(self.store, revision, key, asset_id)
                     except Compacted:
                         assert not knows_all
-                        assert revision < max(compacted, self.dropped_until)
+                        assert (
+                            revision < max(compacted, self.dropped_until)
+                            or self.changed_last(revision, asset_id, key) <= compacted
+                        )
                         continue
                     assert found == expected.get(key), (revision, asset_id, key)
                 try:
@@ -516,6 +525,24 @@ class Model:
                     continue
                 now = self.held[asset_id]
                 assert {k for k in KEYS if now.get(k) != expected.get(k)} <= changed
+
+    def changed_last(self, revision: int, asset_id: int, key: str) -> int:
+        """The change by which a key stood as it did, which the journal may have forgotten.
+
+        The present entry is never forgotten; of what was absent since the asset was given its
+        store, the change may be any in that store, so it is 0.
+        """
+        value = self.then[revision][asset_id].get(key)
+        if value is not None:
+            is_now = self.held[asset_id].get(key) == value
+            return last(self.store) if is_now else int(value) + 1
+        while revision not in self.boundaries[asset_id]:
+            if key in self.then.get(revision - 1, self.then[min(self.then)])[asset_id]:
+                return revision
+            if revision - 1 not in self.then:
+                return 0
+            revision -= 1
+        return 0
 
     def check_changes(self) -> None:
         """The changes of a key are those that the whole journal tells of."""
