@@ -222,6 +222,7 @@ class Daemon:
             keeper,
             sweeper,
             report=reporter.report,
+            bring_in=queue.checkpoint,
             grace_us=int(config.grace_s * 1_000_000),
             spawn=self._spawn,
         )

@@ -238,6 +238,11 @@ class ChangeLog:
         return self._tail.is_empty
 
     @property
+    def revisions(self) -> range:
+        """Those that the data file does not have."""
+        return self._tail.revisions()
+
+    @property
     def is_due(self) -> bool:
         """Whether so much is logged that it should go into the data file."""
         return self._wal.used_bytes > _CHECKPOINT_BYTES or self._tail.spaces > _CHECKPOINT_STORES

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from assetstore.errors import refusal
 from assetstored import jobs
+from assetstored.awaited import Awaited
 from assetstored.change_log import Carried, ChangeLog
 from assetstored.datadir import FilesChanged
 from assetstored.waiting_jobs import Done, Waiting, WaitingJobs
@@ -73,11 +73,12 @@ class CommitQueue:
         self._waiting = WaitingJobs(max_bytes)
         self._background: deque[Waiting] = deque()
         self._in_hand: list[Waiting] | None = None
-        self._pings: list[asyncio.Future[None]] = []
+        self._pings = Awaited()
         self._background_last = False
         self._scheduled = False
         self._lost = False
-        self._idle: list[asyncio.Future[None]] = []
+        self._idle = Awaited()
+        self._checkpoints = Awaited()
         # The next batch is the writer's.
         self._writer_next = False
         self._is_checkpointing = False
@@ -137,25 +138,28 @@ class CommitQueue:
         self._wake()
         result = await future
         if result.code is not None:
-            raise refusal(result.code, result.message, result.decoded())
+            raise jobs.refusal_of(result)
         return result.decoded()
 
     async def ping(self) -> None:
         """Return when the writer has answered, and what is under way is done: nobody is stuck."""
-        answered: asyncio.Future[None] = self._loop.create_future()
-        self._writer.send(jobs.Batch([]), lambda report: _settle([answered]))
-        await answered
+        answered = Awaited()
+        self._writer.send(jobs.Batch([]), lambda report: answered.settle())
+        await answered.wait()
         if self._in_hand is not None:
-            done: asyncio.Future[None] = self._loop.create_future()
-            self._pings.append(done)
-            await done
+            await self._pings.wait()
 
     async def drain(self) -> None:
         """Return when nothing waits, nothing is under way, and the data file has it all."""
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._idle.append(future)
         self._wake()
-        await future
+        await self._idle.wait()
+
+    async def checkpoint(self) -> None:
+        """Return when the data file has all that is acknowledged by now. Raises StoreFull."""
+        missing = self._log.revisions if self._log is not None else range(0)
+        while self._log is not None and missing and missing[-1] in self._log.revisions:
+            self._checkpoint()
+            await self._checkpoints.wait()
 
     def close(self) -> None:
         """Let the writer end. What still waits is not done; what is logged stays in the log."""
@@ -204,7 +208,7 @@ class CommitQueue:
         if self._log is not None and not self._log.is_empty and self._full is None:
             self._checkpoint()
             return
-        _settle(self._idle)
+        self._idle.settle()
 
     # --- by the writer
 
@@ -237,7 +241,7 @@ class CommitQueue:
     def _hand_out(self, batch: list[Waiting], results: list[jobs.Result]) -> None:
         for item, result in zip(batch, results, strict=True):
             item.done(result)
-        _settle(self._pings)
+        self._pings.settle()
 
     def _go_on(self) -> None:
         if self._has_more():
@@ -357,6 +361,7 @@ class CommitQueue:
         if report.result.code is None:
             self._full = None
             log.checkpointed()
+            self._checkpoints.settle()
             if held is not None:
                 self._write(log, held)
         else:
@@ -366,9 +371,9 @@ class CommitQueue:
             self._checkpoint_timer = self._loop.call_later(delay, self._checkpoint)
         self._next()
 
-    def _refuse_all(self, log: ChangeLog, refusal: jobs.Result, held: Carried | None) -> None:
+    def _refuse_all(self, log: ChangeLog, result: jobs.Result, held: Carried | None) -> None:
         """The disk is full: nothing more is logged until the data file has what is."""
-        self._full = refusal
+        self._full = result
         refused = self._waiting.take_all()
         if held is not None:
             log.give_up()
@@ -379,18 +384,12 @@ class CommitQueue:
         self._background.clear()
         self._writer_next = False
         for item in refused:
-            item.done(refusal)
-        _settle(self._pings)
+            item.done(result)
+        self._pings.settle()
+        self._checkpoints.settle(jobs.refusal_of(result))
 
     def _lose(self, reason: str) -> None:
         if self._lost:
             return
         self._lost = True
         self._on_lost(reason)
-
-
-def _settle(futures: list[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
-    futures.clear()

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from assetstore.errors import Refused
+from assetstore.errors import Refused, refusal
 from assetstore.messages import Order
 from assetstored.changes import Slice
 from assetstored.tail import Delta
@@ -217,6 +217,12 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 def result_of(exc: Refused) -> Result:
     """The result of a job that was refused."""
     return Result(exc.code, raw(exc.detail), str(exc))
+
+
+def refusal_of(result: Result) -> Refused:
+    """The error of a job that was refused."""
+    assert result.code is not None
+    return refusal(result.code, result.message, result.decoded())
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):

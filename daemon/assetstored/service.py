@@ -102,6 +102,7 @@ class Service:
         sweeper: Sweeper,
         *,
         report: Callable[[], dict[str, Any]],
+        bring_in: Callable[[], Awaitable[None]],
         grace_us: int,
         spawn: Callable[[Awaitable[None]], None],
     ) -> None:
@@ -112,6 +113,7 @@ class Service:
         self._keeper = keeper
         self._sweeper = sweeper
         self._report = report
+        self._bring_in = bring_in
         self._grace_us = grace_us
         self._spawn = spawn
         self.requests = 0
@@ -230,6 +232,9 @@ class Service:
             case m.AcceptManifest(id, _, digest):
                 check_admin(caller, "accept a manifest that is held")
                 self._later(request, answer, self._accept(id, digest, caller))
+            case m.Checkpoint(id):
+                check_admin(caller, "have the data file brought up to date")
+                self._later(request, answer, self._checkpoint(id))
             case m.Sweep(id, _, after, dry_run):
                 if not dry_run:
                     check_admin(caller, "sweep")
@@ -312,6 +317,11 @@ class Service:
     async def _accept(self, id: int, digest: str, caller: Caller) -> object:
         await self._keeper.accept(digest, caller.writer)
         return m.StatusReport(id, self._report())
+
+    async def _checkpoint(self, id: int) -> object:
+        revision = self._reader.counters().revision
+        await self._bring_in()
+        return m.Checkpointed(id, revision)
 
     async def _sweep(self, id: int, after: int, dry_run: bool) -> object:
         sweeper = self._sweeper

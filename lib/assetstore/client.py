@@ -29,6 +29,8 @@ from assetstore.messages import (
     AssetPage,
     AssetRef,
     Assets,
+    Checkpoint,
+    Checkpointed,
     ListTrash,
     MoveStore,
     PurgeStores,
@@ -197,6 +199,14 @@ class Client:
         """Apply the manifest that is held, if it is still the one with this digest."""
         report: StatusReport = self._calls.call(AcceptManifest, digest)
         return report.report
+
+    def checkpoint(self) -> int:
+        """Have the data file brought up to date; return a revision up to which it has it all.
+
+        That is at least the last that was acknowledged before, to whomever.
+        """
+        answer: Checkpointed = self._calls.call(Checkpoint)
+        return answer.revision
 
     def trash(self) -> Iterator[TrashInfo]:
         """The stores in the trash, in the order in which they came there."""

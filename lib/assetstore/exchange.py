@@ -35,6 +35,8 @@ from assetstore.messages import (
     Assets,
     Change,
     Changed,
+    Checkpoint,
+    Checkpointed,
     Count,
     Counted,
     EventPage,
@@ -103,6 +105,7 @@ _ANSWERS: Final[dict[type[Request], tuple[type[Answer], ...]]] = {
     Status: (StatusReport,),
     ReloadManifest: (StatusReport,),
     AcceptManifest: (StatusReport,),
+    Checkpoint: (Checkpointed,),
     ListTrash: (TrashPage,),
     Sweep: (TrashPage,),
 }

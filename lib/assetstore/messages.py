@@ -431,6 +431,10 @@ class AcceptManifest(Request, frozen=True, tag="accept_manifest"):
     digest: str
 
 
+class Checkpoint(Request, frozen=True, tag="checkpoint"):
+    """Bring into the data file all that was acknowledged before. Answer: Checkpointed."""
+
+
 class ListTrash(Request, frozen=True, tag="list_trash"):
     """Answer: TrashPage."""
 
@@ -531,6 +535,12 @@ class StatusReport(Answer, frozen=True, tag="status_report"):
     report: dict[str, Any]
 
 
+class Checkpointed(Answer, frozen=True, tag="checkpointed"):
+    """The data file holds every change up to this revision; there may be later ones in it."""
+
+    revision: int
+
+
 class TrashPage(Answer, frozen=True, tag="trash_page"):
     stores: list[TrashInfo]
     after: int | None
@@ -565,6 +575,7 @@ AnyRequest: TypeAlias = (
     | Status
     | ReloadManifest
     | AcceptManifest
+    | Checkpoint
     | ListTrash
     | Sweep
 )
@@ -582,6 +593,7 @@ AnyAnswer: TypeAlias = (
     | Resolved
     | AssetPage
     | StatusReport
+    | Checkpointed
     | TrashPage
     | Failed
 )

@@ -25,6 +25,7 @@ from assetstore.errors import (
 from assetstore.messages import (
     Assets,
     Change,
+    Checkpoint,
     Count,
     Events,
     Get,
@@ -58,7 +59,7 @@ _LEAST_TIME_S: Final = 0.020
 READS: Final[frozenset[type[Request]]] = frozenset(
     {
         *(Get, GetAt, GetMany, History, Events, Log, Keys, Items, Count, Resolve),
-        *(Assets, Status, ListTrash),
+        *(Assets, Status, ListTrash, Checkpoint),
     }
 )
 

@@ -102,6 +102,7 @@ GOOD = [
     m.AcceptManifest(1, 5000, "digest"),
     m.ListTrash(1, 5000, 0, 10),
     m.Sweep(1, 5000, 0, True),
+    m.Checkpoint(1, 5000),
 ]
 
 

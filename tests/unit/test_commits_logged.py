@@ -9,12 +9,14 @@ import asyncio
 import os
 import random
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -30,6 +32,7 @@ from assetstore.errors import Busy, StoreFull
 from assetstore.messages import AssetRef
 from assetstored import change_log, commits, datadir, jobs, wal
 from assetstored.changes import Slice
+from assetstored.reader import Reader
 
 A = AssetRef("a")
 
@@ -104,6 +107,17 @@ def stopped(pid: int) -> Iterator[None]:
 
 def is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def stored(data_dir: Path, *keys: str) -> list[bytes | None]:
+    """The values of keys of the first asset in the data file as it is, without the log."""
+    with TemporaryDirectory() as copy:
+        shutil.copy(data_dir / datadir.DATA_FILE, copy)
+        reader = Reader(copy)
+        found = [reader.get(A, key) for key in keys]
+        values = [None if each is None else msgspec.msgpack.decode(each)[3] for each in found]
+        reader.close()
+    return values
 
 
 async def turns(count: int = 20) -> None:
@@ -617,6 +631,8 @@ def test_where_the_data_file_cannot_take_what_is_logged_nothing_more_is_until_th
                 await serving.queue.do(jobs.FinishManifest("digest", "/m.json"))
             assert serving.reader.get(A, "logged") is not None
             assert serving.reader.get(A, "more") is None
+            with pytest.raises(StoreFull):
+                await serving.queue.checkpoint()
             assert serving.queue.queued == 0
             # A stop does not wait for room.
             await serving.queue.drain()
@@ -860,3 +876,51 @@ def test_however_many_stores_are_changed_while_the_writer_stands_still_all_is_th
     found = inspect(tmp_path)
     assert found.problems == []
     assert all(found.active[f"n{n}"]["k"][0] == 2 for n in range(count))
+
+
+# --- for who copies the data file
+
+
+def test_a_checkpoint_that_is_asked_for_returns_when_the_data_file_has_all_that_was_acknowledged(
+    tmp_path: Path,
+) -> None:
+    async def scenario(serving: Serving) -> None:
+        for turn in range(1, 4):
+            await asyncio.gather(*(submit(serving, count_up(f"n{each}")) for each in range(3)))
+            assert not serving.log.is_empty
+
+            await serving.queue.checkpoint()
+
+            assert serving.log.is_empty
+            assert stored(tmp_path, "n0", "n2") == [b"%d" % turn] * 2
+
+    logged(tmp_path, scenario)
+
+
+def test_a_checkpoint_that_is_asked_for_during_another_waits_for_what_came_since(
+    tmp_path: Path,
+) -> None:
+    async def scenario(serving: Serving) -> None:
+        await submit(serving, put("early"))
+        with stopped(serving.writer_pid):
+            first = asyncio.ensure_future(serving.queue.checkpoint())
+            await turns()
+            await submit(serving, put("late"))
+            second = asyncio.ensure_future(serving.queue.checkpoint())
+            await turns()
+            assert not first.done()
+        await first
+        await second
+
+        assert stored(tmp_path, "early", "late") == [b"1", b"1"]
+
+    logged(tmp_path, scenario)
+
+
+def test_a_checkpoint_that_finds_nothing_to_do_returns_at_once(tmp_path: Path) -> None:
+    async def scenario(serving: Serving) -> None:
+        await serving.queue.checkpoint()
+        with stopped(serving.writer_pid):
+            await serving.queue.checkpoint()
+
+    logged(tmp_path, scenario)

@@ -55,6 +55,7 @@ REQUESTS = [
     m.AcceptManifest(16, 5000, "digest"),
     m.ListTrash(17, 5000, 0, 1_000),
     m.Sweep(18, 5000, 0, True),
+    m.Checkpoint(19, 5000),
 ]
 
 ANSWERS = [
@@ -71,6 +72,7 @@ ANSWERS = [
     m.AssetPage(13, [INFO], 4),
     m.StatusReport(14, {"version": "1", "manifest": {"held": None}, "problems": ["x"]}),
     m.TrashPage(17, [TRASH], None),
+    m.Checkpointed(19, 7),
     m.Failed(19, "conflict", "is there", {"operation": 0, "key": "k", "entry": None}),
     m.Failed(0, "busy", "stopping", None),
 ]

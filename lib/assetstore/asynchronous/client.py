@@ -33,6 +33,8 @@ from assetstore.messages import (
     AssetPage,
     AssetRef,
     Assets,
+    Checkpoint,
+    Checkpointed,
     ListTrash,
     MoveStore,
     PurgeStores,
@@ -201,6 +203,14 @@ class AsyncClient:
         """Apply the manifest that is held, if it is still the one with this digest."""
         report: StatusReport = await self._calls.call(AcceptManifest, digest)
         return report.report
+
+    async def checkpoint(self) -> int:
+        """Have the data file brought up to date; return a revision up to which it has it all.
+
+        That is at least the last that was acknowledged before, to whomever.
+        """
+        answer: Checkpointed = await self._calls.call(Checkpoint)
+        return answer.revision
 
     async def trash(self) -> AsyncIterator[TrashInfo]:
         """The stores in the trash, in the order in which they came there."""
