@@ -9,6 +9,7 @@ Rule: works in a transaction that it is given; never begins, commits or keeps on
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import NamedTuple
 
 from assetstore.entries import time_from_us
 from assetstore.errors import Damaged, InactiveAsset, InvalidRequest, UnknownAsset
@@ -105,11 +106,7 @@ class CatalogWriter(Catalog):
     def index(self, asset_id: int, row: CatalogRow, *, is_new: bool) -> None:
         """Let name, uri, and both lead to this asset from now on."""
         stored = id_key(asset_id)
-        for index_key in (
-            _index_key(_BY_NAME, row.name),
-            _index_key(_BY_URI, row.uri),
-            _index_key(_BY_BOTH, row.name, row.uri),
-        ):
+        for index_key in index_keys(row.name, row.uri):
             # Of an asset that returns they do as a rule; each would be a page to write for nothing.
             if is_new or self._overlay.get(NAMES, index_key) != stored:
                 self._overlay.put(NAMES, index_key, stored)
@@ -144,6 +141,21 @@ def describe(ref: AssetRef) -> str:
     if ref.name is not None and ref.uri is not None:
         return f"{ref.name!r} with uri {ref.uri!r}"
     return f"{ref.name!r}" if ref.name is not None else f"with uri {ref.uri!r}"
+
+
+class IndexKeys(NamedTuple):
+    """Where the indexes have an asset: by its name, by its uri, and by both."""
+
+    by_name: bytes
+    by_uri: bytes
+    by_both: bytes
+
+
+def index_keys(name: str, uri: str) -> IndexKeys:
+    """The keys under which the indexes have the asset of this name and uri."""
+    return IndexKeys(
+        _index_key(_BY_NAME, name), _index_key(_BY_URI, uri), _index_key(_BY_BOTH, name, uri)
+    )
 
 
 def _index_key(kind: bytes, *texts: str) -> bytes:

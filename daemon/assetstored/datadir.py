@@ -21,6 +21,7 @@ import stat
 import struct
 import sys
 import time
+from enum import Enum
 from pathlib import Path
 
 from assetstored.tables import FORMAT, Identity
@@ -181,18 +182,35 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
+class DataFile(Enum):
+    """What there is in the place of data.mdb."""
+
+    ABSENT = "absent"
+    UNBORN = "never committed to"  # a first start was cut: nobody was ever answered from it
+    WHOLE = "as long as it says"
+    SHORT = "shorter than it says"  # which a sound file may be
+
+
 def check_data_file(data_dir: Path, marker: Identity | None) -> bool:
     """Look at data.mdb before LMDB does. Returns whether its structure has to be verified first.
 
     Raises StartRefused unless it is a whole file of the 0.9 format, or absent in a directory that
     never held a store. What an interrupted first start left behind is removed.
     """
+    found = look_at_data_file(data_dir, marker)
+    if found is DataFile.UNBORN:
+        (data_dir / DATA_FILE).unlink()
+    return found is DataFile.SHORT
+
+
+def look_at_data_file(data_dir: Path, marker: Identity | None) -> DataFile:
+    """As check_data_file, and changes nothing."""
     path = data_dir / DATA_FILE
     try:
         size = path.stat().st_size
     except FileNotFoundError:
         if marker is None:
-            return False
+            return DataFile.ABSENT
         raise StartRefused(
             f"{path} is missing, and store {marker.store_id} was here: an empty store in its "
             f"place would lose everything; {_RESTORE}"
@@ -209,13 +227,11 @@ def check_data_file(data_dir: Path, marker: Identity | None) -> bool:
             f"cannot read {path}: {exc.strerror}; it must belong to uid {os.geteuid()}"
         ) from exc
     if marker is None and _never_committed(head):
-        # A first start was cut before its first commit: nobody was ever answered from it.
-        path.unlink()
-        return False
+        return DataFile.UNBORN
     if not head:
         raise StartRefused(f"{path} is empty; {_RESTORE}")
     pages_bytes = _size_by_meta(path, head)
-    return size < pages_bytes
+    return DataFile.SHORT if size < pages_bytes else DataFile.WHOLE
 
 
 def reserve_lock_file(data_dir: Path) -> None:

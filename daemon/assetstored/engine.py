@@ -24,6 +24,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import struct
 from enum import Enum
 from typing import TypeAlias
 
@@ -67,6 +68,13 @@ READER_HANDLES = 56
 #: Handles that one request may need within one snapshot.
 HELD_HANDLES = 1_000
 
+#: Handles of a check of a store that is being changed: all its stores, in one snapshot.
+_CHECKER_HANDLES = 1 << 20
+
+#: In the native order, and with the alignment, of the C struct MDB_db.
+_ENTRIES = struct.Struct("Q")
+_DB_BYTES, _ENTRIES_AT = 48, 32
+
 #: The tables, beside the stores.
 _RESERVED_HANDLES = 8
 
@@ -100,6 +108,29 @@ def open_for_reading(path: str) -> Environment:
     )
 
 
+def open_for_checking(path: str, *, lock: bool) -> Environment:
+    """As open_for_reading, for a check of all there is, by a process of its own.
+
+    Without ``lock`` nothing is written, not even to LMDB's lock file; then no other process may
+    have it open.
+    """
+    return lmdb.open(
+        path,
+        map_size=MAP_BYTES,
+        max_dbs=_CHECKER_HANDLES,
+        max_readers=_MAX_READERS,
+        readonly=True,
+        create=False,
+        lock=lock,
+        lib_version=ENGINE_VERSION,
+    )
+
+
+def entries_in(record: bytes) -> int:
+    """How many entries a sub-database has, by its record in the main one (MDB_db, md_entries)."""
+    return _ENTRIES.unpack_from(record, _ENTRIES_AT)[0] if len(record) == _DB_BYTES else 0
+
+
 def open_database(
     env: Environment, txn: AnyTransaction | None, name: bytes, *, create: bool
 ) -> Database:
@@ -115,6 +146,11 @@ def verify(path: str) -> list[str]:
     """Problems in the structure of the file in directory path; reads it without opening it."""
     problems: list[str] = _verify.verify(path)  # type: ignore[no-untyped-call]
     return problems
+
+
+def is_of_system(exc: EngineError) -> bool:
+    """Whether the system has refused something (permissions, memory); else it is the file."""
+    return exc.code > 0
 
 
 class Failure(Enum):

@@ -19,10 +19,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from tests.support.inspect_store import problems_of
 from tests.support.starter import Started, Starter
 
 import assetstore
-from assetstored import engine
 
 #: How long a start, a stop or a manifest may take on a busy machine.
 DEADLINE_S = 30.0
@@ -191,8 +191,8 @@ class Daemon:
         return self.log.read_text() if self.log.exists() else ""
 
     def verify(self) -> list[str]:
-        """Problems in the structure of the data file; call it while it does not run."""
-        return engine.verify(str(self.data_dir))
+        """What the product's own check finds wrong; call it while it does not run."""
+        return problems_of(self.data_dir)
 
     def _flags(self) -> list[str]:
         flags = [f"--{key.replace('_', '-')}={getattr(self, key)}" for key in _CONFIG_KEYS]
