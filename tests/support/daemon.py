@@ -53,6 +53,8 @@ class Daemon:
         self.log = root / "daemon.log"
         self.config = config
         self.env: dict[str, str] = {}
+        #: What the test has damaged on purpose: a part of what is then found.
+        self.damaged: list[str] = []
         self.process: subprocess.Popen[bytes] | Started | None = None
         self._command = command
 
@@ -191,8 +193,13 @@ class Daemon:
         return self.log.read_text() if self.log.exists() else ""
 
     def verify(self) -> list[str]:
-        """What the product's own check finds wrong; call it while it does not run."""
-        return problems_of(self.data_dir)
+        """What the product's own check finds wrong, beside ``damaged``; call it while it does not
+        run."""
+        return [
+            problem
+            for problem in problems_of(self.data_dir)
+            if not any(part in problem for part in self.damaged)
+        ]
 
     def _flags(self) -> list[str]:
         flags = [f"--{key.replace('_', '-')}={getattr(self, key)}" for key in _CONFIG_KEYS]
