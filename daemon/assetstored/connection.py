@@ -43,8 +43,8 @@ _PIPELINE = 128
 #: The same in bytes: what one connection has in hand is not to fill the queue of all.
 _PIPELINE_BYTES = 4 << 20
 
-#: How long the requests of one connection are worked on before others get their turn.
-_TURN_S = 0.001
+#: How long the requests of one connection are worked on before others get their turn: some twenty.
+_TURN_S = 0.000_25
 
 #: What a frame may hold in memory without asking for a share of the budget.
 _SMALL_FRAME_BYTES = 64 * 1024
@@ -111,8 +111,7 @@ class Connection(Channel):
             self._take_single(data[HEADER_BYTES:])
             return
         self._frames.feed(data)
-        if not self._scheduled:
-            self._process()
+        self._schedule()
 
     def ended(self) -> None:
         # The peer still gets the answers to what it has asked.
@@ -165,6 +164,16 @@ class Connection(Channel):
         self._closing = True
         self.abort()
 
+    def work_off(self) -> bool:
+        """Take what has come, for one turn; True if more of it is left than that."""
+        self._scheduled = False
+        try:
+            return self._process()
+        except Exception:
+            _log.exception("a connection failed")
+            self.abort()
+            return False
+
     def grant(self, size: int) -> bool:
         """There is room for the frame that waits; False if it is not wanted any more."""
         self._waits_for_room = False
@@ -203,14 +212,15 @@ class Connection(Channel):
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._process)
+            self._server.work_off_soon(self)
 
-    def _process(self) -> None:
-        self._scheduled = False
+    def _process(self) -> bool:
         turn_ends = time.monotonic() + _TURN_S
+        is_left = False
         self._gathers = True
         try:
-            while not (self._closing or self._is_full()):
+            # A peer that is gone by now gets nothing done any more.
+            while not (self._closing or self.is_closing or self._is_full()):
                 payload = self._frames.next()
                 if payload is None:
                     self._await_frame()
@@ -219,16 +229,19 @@ class Connection(Channel):
                 self._release()
                 self._take(payload)
                 if time.monotonic() > turn_ends:
-                    # Others first; what is left of this one's frames comes next turn.
-                    self._schedule()
+                    # Others first; what is left of this one's frames comes in another turn.
+                    is_left = True
                     break
         except ProtocolError as exc:
             self._refuse("protocol_error", str(exc))
         self._gathers = False
         self.send_together()
+        # As if it were queued already: until its turn comes nothing more is read.
+        self._scheduled |= is_left
         if self._eof and not self._is_busy():
             self.close()
         self._pace()
+        return is_left
 
     def _is_full(self) -> bool:
         """Whether the peer has to wait until something in hand is done, or is read."""

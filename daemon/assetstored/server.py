@@ -18,6 +18,9 @@ from assetstored.connection import Connection
 from assetstored.loop import Loop
 from assetstored.service import Service
 
+#: How long what came in bulk is worked on before the loop takes what else has come.
+_BULK_S = 0.001
+
 
 class ServerLimits(NamedTuple):
     """From the configuration; sizes in bytes."""
@@ -50,12 +53,50 @@ class Server:
             m.Limits(limits.max_value_bytes, limits.max_frame_bytes),
             f"assetstored/{VERSION}",
         )
+        # Connections with more in them than a request by itself: those whose first turn it is, and
+        # those that had one.
+        self._fresh: deque[Connection] = deque()
+        self._backlog: deque[Connection] = deque()
+        self._works_off = False
         self._input_bytes = 0
         self._waiting: deque[tuple[Connection, int]] = deque()
 
     def connect(self, sock: socket.socket) -> None:
         """Serve this client, or tell it why not."""
         Connection(self, self._loop, sock)
+
+    def work_off_soon(self, connection: Connection) -> None:
+        """Let the connection take what has come, when it is its turn."""
+        self._fresh.append(connection)
+        self._call_work_off()
+
+    def _call_work_off(self) -> None:
+        if not self._works_off:
+            self._works_off = True
+            self._loop.call_soon(self._work_off)
+
+    def _work_off(self) -> None:
+        """Take some of what has come in bulk, and leave the loop to everybody else between two.
+
+        Who has much to ask waits behind who has little, and goes on by a turn at least.
+        """
+        self._works_off = False
+        ends = time.monotonic() + _BULK_S
+        fresh, backlog = self._fresh, self._backlog
+        left: list[Connection] = []
+        while fresh and time.monotonic() < ends:
+            connection = fresh.popleft()
+            if connection.work_off():
+                left.append(connection)
+        while backlog:
+            connection = backlog.popleft()
+            if connection.work_off():
+                left.append(connection)
+            if time.monotonic() > ends:
+                break
+        backlog += left
+        if fresh or backlog:
+            self._call_work_off()
 
     def check_deadlines(self) -> None:
         """Cut off peers that are too slow; called every second."""

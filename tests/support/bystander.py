@@ -2,8 +2,9 @@
 
     python -m tests.support.bystander SOCKET
 
-For each line "get" or "set" on its standard input it asks again and again until the next line,
-and then says in one line of JSON how often, the longest wait in seconds, and what failed.
+For each line "get N" or "set N" on its standard input it asks again and again until the next line,
+says so after N times or a failure,
+and then says in one line of JSON how often, how long it waited, in seconds, and what failed.
 
 Rule: uses the client as a worker does; knows nothing of the abuse.
 """
@@ -31,6 +32,8 @@ class Seen(NamedTuple):
 
     requests: int
     longest_s: float
+    p50_s: float
+    p99_s: float
     error: str | None
 
 
@@ -48,13 +51,21 @@ class Bystander:
         self._say()
         self._hear()
 
-    def start(self, operation: str = "get") -> None:
-        """Let it ask; when this returns, it does."""
-        self._say(operation)
+    def start(self, operation: str = "get", at_least: int = 1) -> None:
+        """Let it ask so many times at least; when this returns, it does."""
+        self._say(f"{operation} {at_least}")
         self._hear()
+        self._has_asked = False
+
+    def wait_until_asked(self) -> None:
+        """Return when it has asked as often as it was to at least."""
+        if not self._has_asked:
+            self._hear()
+            self._has_asked = True
 
     def stop(self) -> Seen:
         """Let it end, and say what it has seen."""
+        self.wait_until_asked()
         self._say("stop")
         return Seen(**self._hear())
 
@@ -82,29 +93,34 @@ def main(socket: str) -> None:
         store = client.store("customers")
         store.set("bystander", 0)
         for line in sys.stdin:
-            operation = line.strip()
+            words = line.split()
             print("{}", flush=True)
-            if operation:
-                seen = _ask(store, operation)
+            if words:
+                seen = _ask(store, words[0], int(words[1]))
                 sys.stdin.readline()
                 print(json.dumps(seen._asdict()), flush=True)
 
 
-def _ask(store: assetstore.Store, operation: str) -> Seen:
-    requests, longest_s = 0, 0.0
+def _ask(store: assetstore.Store, operation: str, at_least: int) -> Seen:
+    waits_s: list[float] = []
+    error = None
     while True:
         before = time.monotonic()
         try:
             if operation == "get":
                 store.get("bystander")
             else:
-                store.set("bystander", requests)
+                store.set("bystander", len(waits_s))
         except assetstore.AssetStoreError as exc:
-            return Seen(requests, time.monotonic() - before, f"{type(exc).__name__}: {exc}")
-        longest_s = max(longest_s, time.monotonic() - before)
-        requests += 1
-        if select.select([sys.stdin], [], [], _PAUSE_S)[0]:
-            return Seen(requests, longest_s, None)
+            error = f"{type(exc).__name__}: {exc}"
+        waits_s.append(time.monotonic() - before)
+        if error is not None or len(waits_s) == at_least:
+            print("{}", flush=True)
+        if error is not None or select.select([sys.stdin], [], [], _PAUSE_S)[0]:
+            break
+    waits_s.sort()
+    count = len(waits_s)
+    return Seen(count, waits_s[-1], waits_s[count // 2], waits_s[count * 99 // 100], error)
 
 
 if __name__ == "__main__":

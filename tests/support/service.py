@@ -39,25 +39,36 @@ class Service:
 
     @contextmanager
     def undisturbed(
-        self, *, operation: str = "get", longest_s: float = LONGEST_S, more_bytes: int = 0
+        self,
+        *,
+        operation: str = "get",
+        at_least: int = 1,
+        longest_s: float = LONGEST_S,
+        more_bytes: int = 0,
     ) -> Iterator[Footprint]:
         """Fail unless, during the block, others are served as usual and the daemon stays itself.
 
+        Others have asked ``at_least`` so many times when it is over, and in the block already after
+        ``wait_until_asked``; what they have seen is then in the footprint.
         ``more_bytes``: what it may hold for the abuser, beside SLACK_BYTES. After the block it has
         as few descriptors as before, and its log holds no traceback.
         """
         footprint = Footprint(self.pids)
         descriptors = self.descriptors()
-        self._bystander.start(operation)
-        try:
-            with footprint.watched():
+        self._bystander.start(operation, at_least)
+        with footprint.watched():
+            try:
                 yield footprint
-        finally:
-            seen = self._bystander.stop()
-        self._check(seen, footprint, longest_s, more_bytes)
+            finally:
+                footprint.seen = self._bystander.stop()
+        self._check(footprint.seen, footprint, longest_s, more_bytes)
         wait_until(
             lambda: self.descriptors() <= descriptors, 10.0, f"descriptors to be {descriptors}"
         )
+
+    def wait_until_asked(self) -> None:
+        """Return when others have asked as often as they were to at least."""
+        self._bystander.wait_until_asked()
 
     def descriptors(self) -> int:
         """How many the serving process has open."""
@@ -75,6 +86,9 @@ class Service:
 
 class Footprint:
     """The private memory of both processes: at the beginning, and at most."""
+
+    #: What others went through, when the block is over.
+    seen: Seen
 
     def __init__(self, pids: tuple[int, ...]) -> None:
         self._pids = pids
