@@ -111,6 +111,9 @@ class Connection(Channel):
             self._take_single(data[HEADER_BYTES:])
             return
         self._frames.feed(data)
+        if self._scheduled:
+            # What came before waits for its turn; what comes now waits in the kernel.
+            self._pace()
         self._schedule()
 
     def ended(self) -> None:
