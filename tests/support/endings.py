@@ -74,7 +74,7 @@ def strace(*injections: str, trace: str = "", output: Path = Path(os.devnull)) -
     options = ["-qq", "-o", str(output), "-e", f"trace={traced}"]
     # -D: the tracer is a grandchild, so that signals go to the command itself. A recording
     # is whole when the tracer has ended. -y: of a descriptor it has the path, too.
-    options += ["-f", "-y", "-xx", "-s", str(1 << 24)] if trace else ["-D", "-f"]
+    options += ["-f", "--seccomp-bpf", "-y", "-xx", "-s", str(1 << 24)] if trace else ["-D", "-f"]
     tried = subprocess.run([program, *options, "true"], capture_output=True, check=False)
     if tried.returncode:
         pytest.skip(f"strace may not trace here: {tried.stderr.decode()}")

@@ -144,15 +144,20 @@ async def next_turn() -> None:
 
 
 @contextmanager
-def failing_calls(pid: int, calls: str) -> Iterator[None]:
-    """These calls of a process fail with EIO, as on a device that is broken; needs strace."""
+def failing_calls(
+    pid: int, calls: str, fault: str = "error=EIO", output: Path = Path(os.devnull)
+) -> Iterator[None]:
+    """These calls of a process fail, as on a device that is broken; needs strace.
+
+    ``fault`` is what strace injects; ``output`` gets the calls.
+    """
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("needs strace")
     with subprocess.Popen(
         [
-            *(strace, "-qq", "-o", "/dev/null", "-e", f"trace={calls}"),
-            *("-e", f"inject={calls}:error=EIO", "-p", str(pid)),
+            *(strace, "-qq", "-o", str(output), "-e", f"trace={calls}"),
+            *("-e", f"inject={calls}:{fault}", "-p", str(pid)),
         ],
         stderr=subprocess.PIPE,
         text=True,

@@ -1,0 +1,135 @@
+"""Clients of one daemon that ask for all that there is: changes of keys, of whole stores, of the
+manifest, and what a watcher hears of them.
+
+Rule: clients like any other; what they were told is for others to know, from their sockets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable
+
+from tests.support.daemon import Daemon
+
+import assetstore
+from assetstore import Refused
+
+#: Those of the workers, and those that only the operator gives orders about.
+SHARED = ("orders", "customers", "invoices")
+OWN = ("archive", "staging", "scratch")
+
+WORKERS = 4
+
+#: In an asset that is always there: all has been done, and the watcher may stop.
+_END = "the end"
+
+
+def keep_busy(daemon: Daemon, seed: int, changes: int) -> None:
+    """Ask for so many changes, all in all; returns when they are answered, and were heard of."""
+    failures: list[BaseException] = []
+
+    def start(work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as exc:
+                failures.append(exc)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    watcher = start(lambda: _watch(daemon))
+    workers = [
+        start(lambda number=number: _work(daemon, seed, number, changes // WORKERS))  # type: ignore[misc]
+        for number in range(WORKERS)
+    ]
+    workers.append(start(lambda: _operate(daemon, seed, changes // 12)))
+    for thread in workers:
+        thread.join()
+    with daemon.client() as client:
+        client.store("orders").set(_END, True)
+    watcher.join()
+    assert failures == []
+
+
+def _watch(daemon: Daemon) -> None:
+    with daemon.client() as client:
+        for event in client.watch(since=1):
+            if event.key == _END:
+                return
+
+
+def _work(daemon: Daemon, seed: int, number: int, changes: int) -> None:
+    rng = random.Random(f"{seed} {number}")
+    with daemon.client() as client:
+        for _ in range(changes):
+            _change(client, rng, rng.random())
+
+
+def _change(client: assetstore.Client, rng: random.Random, chance: float) -> None:
+    store = client.store(rng.choice(SHARED))
+    key = f"key-{rng.randrange(12)}"
+    if chance < 0.35:
+        store.set(key, _value(rng))
+    elif chance < 0.45:
+        store.delete(key)
+    elif chance < 0.5:
+        store.increment("counter", rng.randrange(1, 9))
+    elif chance < 0.55:
+        store.advance("watermark", rng.randrange(10_000))
+    elif chance < 0.6:
+        store.merge("settings", {rng.choice("abc"): rng.randrange(9)})
+    elif chance < 0.7:
+        store.set_many({f"key-{n}": _value(rng) for n in rng.sample(range(12), 3)})
+    elif chance < 0.72:
+        store.clear()
+    elif chance < 0.75:
+        store.get(key)
+    else:
+        with client.transaction() as together:
+            for name in rng.sample(SHARED, 2):
+                together.store(name).set(key, _value(rng))
+            together.store(rng.choice(SHARED)).delete(f"key-{rng.randrange(12)}")
+            if rng.random() < 0.1:
+                together.store(rng.choice(SHARED)).clear()
+                together.store(rng.choice(SHARED)).set(key, "after a clear")
+
+
+def _value(rng: random.Random) -> str:
+    size = rng.choice([10, 10, 300, 1_500, 6_000])
+    return f"{rng.random()} " + "x" * size
+
+
+def _operate(daemon: Daemon, seed: int, steps: int) -> None:
+    """Fill, clear, restore, move, and purge; let assets leave and come back."""
+    rng = random.Random(f"{seed} operator")
+    with daemon.client(timeout=30.0) as client:
+        for _ in range(steps):
+            # What there is to restore or to move may be swept meanwhile, or not be active.
+            with contextlib.suppress(Refused):
+                _order(client, rng, rng.choice(OWN))
+            if rng.random() < 0.4:
+                active = [name for name in OWN if rng.random() < 0.7]
+                daemon.set_manifest(*SHARED, *active)
+                client.reload_manifest()
+
+
+def _order(client: assetstore.Client, rng: random.Random, name: str) -> None:
+    store = client.store(name)
+    chance = rng.random()
+    if chance < 0.4:
+        store.set_many({f"key-{n}": _value(rng) for n in range(rng.randrange(1, 5))})
+    elif chance < 0.6:
+        store.clear()
+        if rng.random() < 0.7:
+            store.set("again", _value(rng))
+        mine = [each.id for each in client.trash() if (each.name, each.reason) == (name, "cleared")]
+        if mine and rng.random() < 0.7:
+            client.restore(max(mine))
+    elif chance < 0.8:
+        client.move(name, rng.choice(OWN), replace=True)
+    elif oldest := [each.id for each in client.trash()][:2]:
+        client.purge(oldest)
