@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.quick_disk import quick_disk
 
 #: A figure, or words where a figure would say too little.
 Figure = int | float | str
@@ -35,3 +36,10 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
     if path and said:
         with Path(path).open("a") as file:
             file.writelines(json.dumps(each) + "\n" for each in said)
+
+
+@pytest.fixture
+def quick_path() -> Iterator[Path]:
+    """As tmp_path, in memory: a sync costs nothing, and nothing of it is kept."""
+    with quick_disk() as path:
+        yield path

@@ -23,6 +23,7 @@ from tests.support.amount import IS_FULL
 from tests.support.daemon import COMMAND, Daemon
 from tests.support.endings import strace, wait_until_deserted
 from tests.support.inspect_store import inspect
+from tests.support.quick_disk import quick_disk
 from tests.support.serving import failing_calls
 from tests.support.unlucky import ASSETS, Story, live_through
 
@@ -95,13 +96,13 @@ def name_of(*parts: object) -> str:
 
 
 def test_a_call_that_fails_while_the_daemon_serves_costs_nothing_and_is_told_as_it_is(
-    starter: None, tmp_path: Path, seed: int, tally: Callable[..., None]
+    starter: None, quick_path: Path, seed: int, tally: Callable[..., None]
 ) -> None:
     rng = random.Random(seed)
     stories: list[Story] = []
 
     def attempt(process: str, fault: Fault) -> bool:
-        root = tmp_path / name_of(process, fault.calls, fault)
+        root = quick_path / name_of(process, fault.calls, fault)
         story = live_with(root, process, fault)
         if story is not None:
             stories.append(story)
@@ -126,11 +127,11 @@ def test_a_call_that_fails_while_the_daemon_serves_costs_nothing_and_is_told_as_
     )
 
 
-def test_a_build_that_goes_on_after_a_failed_sync_would_be_noticed(tmp_path: Path) -> None:
+def test_a_build_that_goes_on_after_a_failed_sync_would_be_noticed(quick_path: Path) -> None:
     fault = Fault("fdatasync", 2, "EIO", from_then_on=True)
 
     with pytest.raises(AssertionError, match="it went on"):
-        live_with(tmp_path / "careless", "pid", fault, odd_build.command("careless"))
+        live_with(quick_path / "careless", "pid", fault, odd_build.command("careless"))
 
 
 def live_with(root: Path, process: str, fault: Fault, command: Sequence[str] = ()) -> Story | None:
@@ -172,28 +173,29 @@ def live_with(root: Path, process: str, fault: Fault, command: Sequence[str] = (
 
 
 @pytest.fixture(scope="module")
-def left(starter: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def left(starter: None) -> Iterator[Path]:
     """What a daemon has left that was killed with changes in its log."""
-    daemon = Daemon(tmp_path_factory.mktemp("left"))
-    daemon.set_manifest(*ASSETS)
-    with contextlib.closing(daemon.start()), daemon.client() as client:
-        for number in range(20):
-            for name in ASSETS:
-                client.store(name).set(f"key-{number}", number)
-        daemon.kill()
-    wait_until_deserted(daemon.data_dir)
-    return daemon.root
+    with quick_disk() as path:
+        daemon = Daemon(path / "left")
+        daemon.set_manifest(*ASSETS)
+        with contextlib.closing(daemon.start()), daemon.client() as client:
+            for number in range(20):
+                for name in ASSETS:
+                    client.store(name).set(f"key-{number}", number)
+            daemon.kill()
+        wait_until_deserted(daemon.data_dir)
+        yield daemon.root
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["new", "with_a_log"])
 def test_a_call_that_fails_while_the_daemon_starts_costs_nothing(
-    left: Path, tmp_path: Path, seed: int, tally: Callable[..., None], is_new: bool
+    left: Path, quick_path: Path, seed: int, tally: Callable[..., None], is_new: bool
 ) -> None:
     rng = random.Random(seed)
     refused: list[Fault] = []
 
     def attempt(fault: Fault) -> bool:
-        root = tmp_path / name_of(fault.calls, fault)
+        root = quick_path / name_of(fault.calls, fault)
         if is_new:
             root.mkdir()
         else:

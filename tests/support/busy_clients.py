@@ -86,7 +86,7 @@ def _change(client: assetstore.Client, rng: random.Random, chance: float) -> Non
         store.set_many({f"key-{n}": _value(rng) for n in rng.sample(range(12), 3)})
     elif chance < 0.72:
         store.clear()
-    elif chance < 0.75:
+    elif chance < 0.85:
         store.get(key)
     else:
         with client.transaction() as together:

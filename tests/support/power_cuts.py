@@ -20,7 +20,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from tests.support import small_log
 from tests.support.checkout import ROOT
 from tests.support.inspect_store import inspect
 from tests.support.power_loss import Disk, Image
+from tests.support.quick_disk import quick_disk
 from tests.support.recording import Event, Received
 from tests.support.told import Told
 
@@ -102,9 +102,8 @@ class Judged(NamedTuple):
 def judge(study: Study, cuts: list[Cut]) -> Judged:
     """Have the cuts judged, by as many processes as there are processors."""
     shares = len(os.sched_getaffinity(0))
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
-        path = Path(directory) / "study"
+    with quick_disk() as directory:
+        path = directory / "study"
         path.write_bytes(pickle.dumps((study, cuts)))
         with ThreadPoolExecutor(shares) as pool:
             found = list(pool.map(lambda share: _judge(path, share, shares), range(shares)))
