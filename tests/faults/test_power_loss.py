@@ -28,7 +28,7 @@ from tests.support.told import Told
 from tests.support.wire import Wire
 
 from assetstore import messages as m
-from assetstored import wal
+from assetstored import engine, wal
 
 CHANGES = amount(80, whole=600)
 CHANGES_OF_ODD_BUILD = amount(50, whole=120)
@@ -108,7 +108,9 @@ def test_a_daemon_after_a_power_cut_serves_and_knows_what_it_has_done(
         daemon.set_manifest(*busy_clients.SHARED, *busy_clients.OWN)
         with daemon:
             repeated += repeat_all(daemon, study, study.told.floors[cut.event + 1])
-        assert daemon.verify() == []
+        # The check of the product would miss the rest of a small log.
+        problems = engine.verify(str(daemon.data_dir))
+        assert (problems if study.has_small_log else daemon.verify()) == []
     tally("Power loss", daemons_started=DAEMONS, changes_repeated=repeated, done_twice=0)
 
 
