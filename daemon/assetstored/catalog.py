@@ -42,18 +42,15 @@ class Catalog:
         """The row of an asset that exists."""
         row = read_row(self._source, CATALOG, id_key(asset_id), CatalogRow)
         if row is None:
-            raise Damaged(f"the catalog has no asset {asset_id}, which an index names")
+            raise Damaged(
+                f"the catalog has no asset {asset_id}, which an index names; "
+                "stop the daemon and restore the data directory from a backup"
+            )
         return row
 
     def find(self, ref: AssetRef) -> tuple[int, CatalogRow] | None:
         """The asset that ref names, in whatever state, or None if there never was one."""
-        if ref.name is not None and ref.uri is not None:
-            return self._look_up(_index_key(_BY_BOTH, ref.name, ref.uri), ref)
-        if ref.name is not None:
-            return self._look_up(_index_key(_BY_NAME, ref.name), ref)
-        if ref.uri is not None:
-            return self._look_up(_index_key(_BY_URI, ref.uri), ref)
-        raise InvalidRequest("the reference names no asset: it has neither name nor uri")
+        return self._look_up(index_key(ref), ref)
 
     def find_active(self, ref: AssetRef) -> tuple[int, CatalogRow]:
         """The active asset that ref names; raises InactiveAsset or UnknownAsset."""
@@ -63,8 +60,13 @@ class Catalog:
         check_active(found[1])
         return found
 
-    def _look_up(self, index_key: bytes, ref: AssetRef) -> tuple[int, CatalogRow] | None:
-        stored = self._source.get(NAMES, index_key)
+    def is_index_of(self, key: bytes, stored: bytes | memoryview) -> bool:
+        """Whether a row of the index was written under this key, going by the asset it leads to."""
+        row = read_row(self._source, CATALOG, bytes(stored), CatalogRow)
+        return row is not None and key in index_keys(row.name, row.uri)
+
+    def _look_up(self, key: bytes, ref: AssetRef) -> tuple[int, CatalogRow] | None:
+        stored = self._source.get(NAMES, key)
         if stored is None:
             return None
         asset_id = int.from_bytes(stored, "big")
@@ -106,10 +108,10 @@ class CatalogWriter(Catalog):
     def index(self, asset_id: int, row: CatalogRow, *, is_new: bool) -> None:
         """Let name, uri, and both lead to this asset from now on."""
         stored = id_key(asset_id)
-        for index_key in index_keys(row.name, row.uri):
+        for key in index_keys(row.name, row.uri):
             # Of an asset that returns they do as a rule; each would be a page to write for nothing.
-            if is_new or self._overlay.get(NAMES, index_key) != stored:
-                self._overlay.put(NAMES, index_key, stored)
+            if is_new or self._overlay.get(NAMES, key) != stored:
+                self._overlay.put(NAMES, key, stored)
 
 
 def checked(ref: AssetRef) -> AssetRef:
@@ -156,6 +158,17 @@ def index_keys(name: str, uri: str) -> IndexKeys:
     return IndexKeys(
         _index_key(_BY_NAME, name), _index_key(_BY_URI, uri), _index_key(_BY_BOTH, name, uri)
     )
+
+
+def index_key(ref: AssetRef) -> bytes:
+    """Where the index has the reference. Raises InvalidRequest."""
+    if ref.name is not None and ref.uri is not None:
+        return _index_key(_BY_BOTH, ref.name, ref.uri)
+    if ref.name is not None:
+        return _index_key(_BY_NAME, ref.name)
+    if ref.uri is not None:
+        return _index_key(_BY_URI, ref.uri)
+    raise InvalidRequest("the reference names no asset: it has neither name nor uri")
 
 
 def _index_key(kind: bytes, *texts: str) -> bytes:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, NoReturn, cast
 
 from assetstore.errors import Refused
 from assetstored import datadir, engine, jobs
+from assetstored.absence import Check
 from assetstored.apply import Changes
 from assetstored.engine import Transaction
 from assetstored.memory import RequestMemory
@@ -173,7 +174,9 @@ class ChangeLog:
             needs_writer = True
         except Exception as exc:
             # The writer carries them out one by one, so that one job's failure is its own.
-            if not isinstance(exc, engine.EngineError):
+            if isinstance(exc, engine.EngineError):
+                self._reader.give_up()  # LMDB takes its transaction for broken
+            else:
                 _log.error("a batch failed, and is left to the writer", exc_info=exc)
             return self._nothing([], needs_writer=True)
         if not changes.changed:
@@ -293,6 +296,9 @@ class _TailOverlay(Overlay):
             return self._reader.value_of(space, key)
         except engine.NotFoundError as exc:
             raise NeedsWriter("a store is not there") from exc
+
+    def is_absent(self, store_id: int, key: bytes, is_sound: Check) -> bool:
+        return key in self.delta.get(store_id, ()) or self._reader.is_absent(store_id, key)
 
 
 class _Nothing:

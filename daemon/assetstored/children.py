@@ -12,10 +12,14 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from assetstored.syncer import run_syncer
+from assetstored.syncer import run_syncer, say_end
 from assetstored.writer import run_writer
 
 _log = logging.getLogger("assetstored")
+
+#: What a process dies of that meets a damaged page: a map without a file behind it, an assertion,
+#: an offset that leads out of the map.
+_BY_LMDB = (signal.SIGBUS, signal.SIGABRT, signal.SIGSEGV)
 
 
 class Children:
@@ -46,10 +50,11 @@ class Children:
         """Let them end, and wait for it; logs where LMDB has ended the writer."""
         # Or they would wait for us, and we for them.
         self.writer_link.close()
+        say_end(self.syncer_link)
         self.syncer_link.close()
         os.waitpid(self.syncer_pid, 0)
         _, ended = os.waitpid(self.writer_pid, 0)
-        if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) in (signal.SIGBUS, signal.SIGABRT):
+        if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) in _BY_LMDB:
             _log.critical(
                 "LMDB ended the writer with %s: the data file is shorter or other than it should "
                 "be; restore the data directory from a backup",

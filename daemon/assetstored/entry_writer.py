@@ -5,6 +5,7 @@ Rule: decides about one key of one store; which store that is, apply.py knows.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +15,7 @@ from assetstore.limits import check_computed_size, check_value_size
 from assetstore.ordering import check_ordered, is_greater
 from assetstore.values import check_json, decode_value, encode_value
 from assetstored import jobs, keys, records
+from assetstored.absence import is_its_key
 from assetstored.journal import JournalWriter
 from assetstored.merging import merged
 from assetstored.numbers import incremented
@@ -72,6 +74,7 @@ class EntryWriter:
         if op.if_revision is not None:
             self._check_revision(row, op.key, standing, op.if_revision)
         if standing.record is None:
+            self._check_absent(row, op.key, standing.stored_key)
             return None
         head = standing.head
         revision = self._journal.note(
@@ -162,7 +165,17 @@ class EntryWriter:
         where = deleted_key(row.store_id, stored_key)
         deleted = read_row(self._overlay, DELETED, where, DeletedRow)
         head = _NEVER if deleted is None else Head(deleted.revision, deleted.sequence)
+        if or_damaged:
+            self._check_absent(row, key, stored_key)
         return Standing(stored_key, None, head)
+
+    def _check_absent(self, row: CatalogRow, key: str, stored_key: bytes) -> None:
+        """Raise Damaged unless what lies where the key would be shows that it is not there."""
+        store_id = row.store_id
+        if store_id and not self._overlay.is_absent(
+            store_id, stored_key, partial(is_its_key, self._overlay, store_id)
+        ):
+            raise records.damaged_beside(f"key {key!r} of asset {row.name!r}")
 
     def _head_of_damaged(self, store_id: int, key: str, record: bytes) -> Head:
         """Where the key stood, if what is left of the record and the journal agree on it."""

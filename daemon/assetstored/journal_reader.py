@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from assetstore.errors import Damaged
 from assetstored import keys, records
 from assetstored.snapshots import Snapshots
 from assetstored.tables import (
@@ -27,19 +28,36 @@ class JournalReader(Snapshots):
     """Reads the journal. One thread; every method answers from one snapshot."""
 
     def journal_row(self, revision: int) -> JournalRow | None:
-        """The change of this revision, or None if the journal does not hold it."""
-        return read_row(self.snapshot(), JOURNAL, id_key(revision), JournalRow)
+        """The change of this revision, or None if the journal has forgotten it."""
+        row = read_row(self.snapshot(), JOURNAL, id_key(revision), JournalRow)
+        if row is None and not self._is_forgotten(revision):
+            raise records.damaged_beside(f"revision {revision} of the journal")
+        return row
+
+    def _is_forgotten(self, revision: int) -> bool:
+        counters = self.counters()
+        if not counters.compacted < revision <= counters.revision:
+            return self.is_row_absent(JOURNAL, id_key(revision))
+        return False
+
+    def counters(self) -> Counters:
+        """The revision of the snapshot, and how much was ever given out."""
+        counters = read_row(self.snapshot(), META, b"counters", Counters)
+        if counters is None:
+            raise records.damaged_beside("what the store has counted")
+        return counters
 
     def journal_rows(self, first: int) -> Iterator[tuple[int, JournalRow]]:
         """The changes from a revision on."""
         logged = self.tail.revisions()
         if not logged or first < logged[0]:
             with self._txn_now().cursor(db=self._tables[JOURNAL]) as cursor:
-                if cursor.set_range(id_key(first)):
-                    for revision, row in _decoded(cursor.iternext()):
-                        if logged and revision >= logged[0]:
-                            break
-                        yield revision, row
+                found = cursor.set_range(id_key(first))
+                rows = cursor.iternext() if found else iter(())
+                for revision, row in self._whole(_decoded(rows), first):
+                    if logged and revision >= logged[0]:
+                        break
+                    yield revision, row
         for revision in logged[max(0, first - logged.start) :]:
             if (logged_row := self.journal_row(revision)) is not None:
                 yield revision, logged_row
@@ -50,17 +68,28 @@ class JournalReader(Snapshots):
         for logged_revision in reversed(logged[: max(0, revision - logged.start)]):
             if (row := self.journal_row(logged_revision)) is not None:
                 yield logged_revision, row
-        if logged:
-            revision = min(revision, logged.start)
+        revision = min(revision, logged.start if logged else self.counters().revision + 1)
         with self._txn_now().cursor(db=self._tables[JOURNAL]) as cursor:
             found = cursor.set_range(id_key(revision))
             if cursor.prev() if found else cursor.last():
-                yield from _decoded(cursor.iterprev())
+                compacted = self.counters().compacted
+                for found_revision, row in _decoded(cursor.iterprev()):
+                    if not (
+                        found_revision == revision - 1
+                        or (found_revision < revision and revision - 1 <= compacted)
+                    ):
+                        raise _gap(revision - 1)
+                    revision = found_revision
+                    yield revision, row
+                if revision - 1 > compacted:
+                    raise _gap(revision - 1)
 
     def deleted_head(self, store_id: int, key: str) -> records.Head | None:
         """Where a key stands that was deleted, as far as the journal reaches."""
         where = deleted_key(store_id, keys.stored_key(key))
         row = read_row(self.snapshot(), DELETED, where, DeletedRow)
+        if row is None and not self.is_row_absent(DELETED, where):
+            raise records.damaged_beside(f"what became of key {key!r}")
         return None if row is None else records.Head(row.revision, row.sequence)
 
     def keys_changed_after(
@@ -115,11 +144,31 @@ class JournalReader(Snapshots):
                 more = cursor.next()
             return found, bytes(cursor.key()) if more else None
 
+    def _whole(
+        self, rows: Iterable[tuple[int, JournalRow]], first: int
+    ) -> Iterator[tuple[int, JournalRow]]:
+        """The rows; raises Damaged where one is missing that was not forgotten."""
+        counters = read_row(self.stored(), META, b"counters", Counters) or Counters()
+        expected = max(first, counters.compacted + 1)
+        last = first - 1
+        for revision, row in rows:
+            if revision > expected or revision <= last:
+                raise _gap(expected)
+            expected = max(expected, revision + 1)
+            last = revision
+            yield revision, row
+        if expected <= counters.revision:
+            raise _gap(expected)
+
     def logged_events(self) -> int:
         """How many changes are logged, and not in the data file."""
         counters = read_row(self.stored(), META, b"counters", Counters) or Counters()
         logged = self.tail.revisions()
         return len(logged[max(0, counters.revision + 1 - logged.start) :]) if logged else 0
+
+
+def _gap(revision: int) -> Damaged:
+    return records.damaged_beside(f"revision {revision} of the journal")
 
 
 def _decoded(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from assetstore.errors import Refused
-from assetstored import datadir, engine, wal
+from assetstored import datadir, engine, records, wal
 from assetstored.apply import now_us
 from assetstored.tables import (
     FORMAT,
@@ -88,6 +88,9 @@ def open_store(data_dir: Path, new: Identity | None = None) -> Opened | None:
                 write_row(txn, tables, META, b"counters", Counters())
                 identity = new
             counters = read_row(snapshot, META, b"counters", Counters)
+            if identity is not None and counters is None:
+                # Without them revisions would be given out again.
+                raise records.damaged_beside("what the store has counted")
     except engine.NotFoundError:
         return None
     except engine.EngineError as exc:
@@ -97,7 +100,9 @@ def open_store(data_dir: Path, new: Identity | None = None) -> Opened | None:
         ) from exc
     except Refused as exc:
         raise datadir.StartRefused(str(exc)) from exc
-    return None if identity is None else Opened(env, tables, identity, counters or Counters())
+    if identity is None or counters is None:
+        return None
+    return Opened(env, tables, identity, counters)
 
 
 def _verify(data_dir: Path) -> None:

@@ -16,6 +16,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from assetstored import absence
+from assetstored.absence import Check
 from assetstored.engine import Database, NotFoundError, Transaction
 from assetstored.stores import StoreHandles
 from assetstored.tables import JOURNAL, Space, Tables
@@ -60,6 +62,13 @@ class Overlay:
         if changes is not None and key in changes:
             return changes[key]
         return self._stored(space, key)
+
+    def is_absent(self, store_id: int, key: bytes, is_sound: Check) -> bool:
+        """Whether a key that was not found in a store is known not to be there."""
+        if key in self._changes.get(store_id, ()):
+            return True
+        database = self._store(store_id)
+        return database is None or absence.is_absent(self._txn, database, key, is_sound)
 
     def put(self, space: Space, key: bytes, value: bytes) -> None:
         """Let value stand under key."""

@@ -5,34 +5,33 @@ Rule: nothing here writes, and nothing waits.
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
 import msgspec
 
+from assetstore.errors import InactiveAsset, UnknownAsset
 from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES, check_key
 from assetstore.messages import AssetInfo, AssetRef, TrashInfo
-from assetstored import engine, keys, records
-from assetstored.catalog import Catalog, checked
-from assetstored.journal_reader import JournalReader
+from assetstored import absence, keys, records
+from assetstored.catalog import Catalog, checked, describe, index_key
 from assetstored.paging import Budget
+from assetstored.store_walk import Place, StoreWalk
 from assetstored.tables import (
     CATALOG,
     JOURNAL,
     META,
+    NAMES,
     TRASH,
     AcceptedManifest,
     CatalogRow,
-    Counters,
     Space,
     TrashRow,
     decode_row,
     id_key,
     read_row,
 )
-from assetstored.tail import ELSEWHERE, Order
+from assetstored.tail import ELSEWHERE
 
 #: How many keys one part of a count, or one page of the catalog, looks at: a few milliseconds.
 _COUNT_KEYS = 1_000
@@ -50,7 +49,7 @@ class Resolved(NamedTuple):
     store_id: int
 
 
-class Reader(JournalReader):
+class Reader(StoreWalk):
     """The environment open for reading. One thread; every method answers from one snapshot."""
 
     def __init__(self, data_dir: str) -> None:
@@ -69,7 +68,7 @@ class Reader(JournalReader):
         """The active asset that ref names; raises InactiveAsset or UnknownAsset."""
         resolved = self._resolved.get(ref)
         if resolved is None:
-            asset_id, row = self._catalog().find_active(checked(ref))
+            asset_id, row = self.find_active(checked(ref))
             if len(self._resolved) >= _RESOLVED:
                 self._resolved.clear()
             # The same text is kept once.
@@ -78,12 +77,29 @@ class Reader(JournalReader):
         return resolved
 
     def find(self, ref: AssetRef) -> tuple[int, CatalogRow] | None:
-        """The asset that ref names, in whatever state, or None."""
-        return self._catalog().find(ref)
+        """The asset that ref names, in whatever state, or None. Raises Damaged."""
+        found = self._catalog().find(ref)
+        if found is None and not self._is_unknown(ref):
+            raise records.damaged_beside(f"asset {describe(ref)}")
+        return found
 
     def find_active(self, ref: AssetRef) -> tuple[int, CatalogRow]:
-        """The active asset that ref names; raises InactiveAsset or UnknownAsset."""
-        return self._catalog().find_active(ref)
+        """The active asset that ref names; raises InactiveAsset, UnknownAsset or Damaged."""
+        try:
+            return self._catalog().find_active(ref)
+        except InactiveAsset:
+            raise
+        except UnknownAsset:
+            if not self._is_unknown(ref):
+                raise records.damaged_beside(f"asset {describe(ref)}") from None
+            raise
+
+    def _is_unknown(self, ref: AssetRef) -> bool:
+        """Whether an asset that was not found is known not to be there."""
+        catalog = self._catalog()
+        return absence.is_absent(
+            self._txn_now(), self._tables[NAMES], index_key(ref), catalog.is_index_of
+        )
 
     def row_of(self, asset_id: int) -> CatalogRow:
         """The row of an asset by its id."""
@@ -122,9 +138,10 @@ class Reader(JournalReader):
     def _catalog_rows(self, after: int = 0) -> Iterator[tuple[int, CatalogRow]]:
         """All assets ever known, in the order in which they became known, after an id."""
         with self._txn_now().cursor(db=self._tables[CATALOG]) as cursor:
-            if cursor.set_range(id_key(after + 1)):
-                for key, stored in cursor.iternext():
-                    yield int.from_bytes(key, "big"), decode_row(CATALOG, key, stored, CatalogRow)
+            found = cursor.set_range(id_key(after + 1))
+            rows = cursor.iternext() if found else iter(())
+            for key, stored in self._all_rows(CATALOG, rows, after):
+                yield int.from_bytes(key, "big"), decode_row(CATALOG, key, stored, CatalogRow)
 
     # --- entries
 
@@ -145,6 +162,8 @@ class Reader(JournalReader):
         store = self._store(store_id)
         found = self._txn_now().get(stored_key, db=store)
         if found is None:
+            if not self._is_absent(store_id, store, stored_key):
+                raise records.damaged_beside(f"key {key!r} of asset {asset!r}")
             return None
         record = bytes(found)
         if not records.is_sound(store_id, stored_key, record):
@@ -166,7 +185,7 @@ class Reader(JournalReader):
         """A page of keys, and whether there are more."""
         page: list[str] = []
         budget = Budget(limit)
-        for key, _, _ in self._walk(ref, prefix, after, values=False):
+        for key, _, _ in self.walk(self._place(ref), prefix, after, values=False):
             if page and (budget.is_full or budget.is_late):
                 return page, True
             page.append(key.decode())
@@ -180,7 +199,7 @@ class Reader(JournalReader):
         page: list[tuple[str, msgspec.Raw]] = []
         budget = Budget(limit)
         store_id = self.resolve(ref).store_id
-        for key, stored_key, record in self._walk(ref, prefix, after, values=True):
+        for key, stored_key, record in self.walk(self._place(ref), prefix, after, values=True):
             if page and (budget.is_full or budget.is_late):
                 return page, True
             text = key.decode()
@@ -199,104 +218,12 @@ class Reader(JournalReader):
             return self._entries(store_id), None
         count = 0
         last = b""
-        for key, _, _ in self._walk(ref, prefix, after, values=False):
+        for key, _, _ in self.walk(self._place(ref), prefix, after, values=False):
             if count == _COUNT_KEYS:
                 return count, last.decode()
             count += 1
             last = key
         return count, None
-
-    def _walk(
-        self, ref: AssetRef, prefix: str, after: str | None, *, values: bool
-    ) -> Iterator[tuple[bytes, bytes, bytes]]:
-        """Key, stored key and record (empty unless ``values``), in the order of keys."""
-        store_id = self.resolve(ref).store_id
-        if not store_id:
-            return
-        in_file = self._walk_file(ref, prefix, after, values=values)
-        orders = self.tail.orders(store_id, keys.is_digest)
-        if not orders:
-            yield from in_file
-            return
-        # Both go on in step: what is in both is taken from the tail when it comes.
-        last = None
-        in_tail = self._logged(store_id, orders, prefix, after)
-        for key, stored_key, record in heapq.merge(in_file, in_tail):
-            if stored_key == last:
-                continue
-            last = stored_key
-            if (logged := self.tail.find(store_id, stored_key)) is ELSEWHERE:
-                yield key, stored_key, record
-            elif logged is not None:
-                yield key, stored_key, cast("bytes", logged)
-
-    def _logged(
-        self, store_id: int, orders: list[Order], prefix: str, after: str | None
-    ) -> Iterator[tuple[bytes, bytes, bytes]]:
-        """As _walk, of the tail, without records; some of the keys may have been deleted."""
-        first, low = prefix.encode(), (after or "").encode()
-        digests = {
-            (_long_key(cast("bytes", record)), stored_key, b"")
-            for order in orders
-            for stored_key in order.apart
-            if (record := self.tail.find(store_id, stored_key)) is not None
-        }
-        short = (_from(order.keys, max(first, low)) for order in orders)
-        for found in heapq.merge(*short, sorted(digests)):
-            if found[0].startswith(first):
-                if found[0] > low:
-                    yield found
-            elif found[0] > first:
-                return
-
-    def _walk_file(
-        self, ref: AssetRef, prefix: str, after: str | None, *, values: bool
-    ) -> Iterator[tuple[bytes, bytes, bytes]]:
-        """As _walk, of what is in the data file."""
-        store_id = self.resolve(ref).store_id
-        first, low = prefix.encode(), (after or "").encode()
-        head = first[: keys.HEAD_BYTES]
-        store = self._store(store_id)
-        with self._txn_now().cursor(db=store) as cursor:
-            # The digests of a head are in no order, so they are entered at their beginning.
-            found = cursor.set_range(max(first, low)[: keys.HEAD_BYTES])
-            while found and (stored_key := bytes(cursor.key())).startswith(head):
-                if keys.is_longer_than_head(stored_key):
-                    digests = self._digests(store, ref, stored_key)
-                    for key, stored_key in heapq.merge(_until_digests(cursor), sorted(digests)):
-                        if key.startswith(first) and key > low:
-                            record = self._txn_now().get(stored_key, b"", db=store)
-                            yield key, stored_key, bytes(record) if values else b""
-                    if digests:
-                        cursor.set_key(max(stored_key for _, stored_key in digests))
-                        cursor.next()
-                    found = bool(cursor.key())
-                    continue
-                if stored_key.startswith(first) and stored_key > low:
-                    yield stored_key, stored_key, bytes(cursor.value()) if values else b""
-                found = cursor.next()
-
-    def _digests(
-        self, store: engine.Database, ref: AssetRef, stored_key: bytes
-    ) -> list[tuple[bytes, bytes]]:
-        """Key and stored key of all digests that share the head of stored_key."""
-        beginning = keys.digests_of(stored_key)
-        found: list[tuple[bytes, bytes]] = []
-        with self._txn_now().cursor(db=store) as cursor:
-            more = cursor.set_range(beginning)
-            while more and (digest := bytes(cursor.key())).startswith(beginning):
-                try:
-                    key = records.long_key_in_place(cursor.value())
-                    is_sound = keys.stored_key(key) == digest
-                except (msgspec.MsgspecError, UnicodeError):
-                    is_sound = False
-                if not is_sound:
-                    name = self.resolve(ref).name
-                    beginning_of_key = stored_key[:40].decode(errors="ignore") + "..."
-                    raise records.damaged_entry(name, beginning_of_key)
-                found.append((key.encode(), digest))
-                more = cursor.next()
-        return found
 
     # --- the trash and the store
 
@@ -327,13 +254,31 @@ class Reader(JournalReader):
     def trash_rows(self, after: int = 0) -> Iterator[tuple[int, TrashRow]]:
         """All rows of the trash after an id, those that are being dropped included."""
         with self._txn_now().cursor(db=self._tables[TRASH]) as cursor:
-            if cursor.set_range(id_key(after + 1)):
-                for key, stored in cursor.iternext():
-                    yield int.from_bytes(key, "big"), decode_row(TRASH, key, stored, TrashRow)
+            found = cursor.set_range(id_key(after + 1))
+            rows = cursor.iternext() if found else iter(())
+            for key, stored in self._all_rows(TRASH, rows, after):
+                yield int.from_bytes(key, "big"), decode_row(TRASH, key, stored, TrashRow)
 
-    def counters(self) -> Counters:
-        """The revision of the snapshot, and how much was ever given out."""
-        return read_row(self.snapshot(), META, b"counters", Counters) or Counters()
+    def _all_rows(
+        self, table: bytes, rows: Iterable[tuple[memoryview, memoryview]], after: int
+    ) -> Iterator[tuple[memoryview, memoryview]]:
+        """The rows of a table after an id; raises Damaged rather than leave one out."""
+        last = id_key(after)
+        left = self._txn_now().stat(self._tables[table])["entries"]
+        for key, stored in rows:
+            if bytes(key) <= last:
+                break
+            last = bytes(key)
+            left -= 1
+            yield key, stored
+        else:
+            if after or not left:
+                return
+        raise records.damaged_beside(f"a row of table {table.decode()!r}")
+
+    def _place(self, ref: AssetRef) -> Place:
+        resolved = self.resolve(ref)
+        return Place(resolved.store_id, resolved.name)
 
     def accepted_manifest(self) -> AcceptedManifest | None:
         """The manifest that the catalog shows, or None before the first."""
@@ -368,26 +313,6 @@ class Reader(JournalReader):
         for stored_key, record in self.tail.of(store_id).items():
             entries += (record is not None) - (txn.get(stored_key, db=store) is not None)
         return entries
-
-
-def _from(ordered: list[bytes], low: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Of keys in order those that are not lower."""
-    return ((ordered[n], ordered[n], b"") for n in range(bisect_left(ordered, low), len(ordered)))
-
-
-def _long_key(record: bytes) -> bytes:
-    key = records.long_key(record)
-    assert key is not None
-    return key.encode()
-
-
-def _until_digests(cursor: engine.ReadCursor) -> Iterator[tuple[bytes, bytes]]:
-    """The keys from the cursor on that have its head and are no digests: key and stored key."""
-    head = bytes(cursor.key())[: keys.HEAD_BYTES]
-    more = True
-    while more and (key := bytes(cursor.key())).startswith(head) and not keys.is_digest(key):
-        yield key, key
-        more = cursor.next()
 
 
 def active_assets(data_dir: str) -> Iterator[tuple[str, str, str | None]]:

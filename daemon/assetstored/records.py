@@ -75,7 +75,7 @@ def encode_entry(
     return array + _entry_crc(store_id, stored_key, array, body).to_bytes(4, "big") + body
 
 
-def is_sound(store_id: int, stored_key: bytes, record: bytes) -> bool:
+def is_sound(store_id: int, stored_key: bytes, record: bytes | memoryview) -> bool:
     """Whether the record is the one that was written under this key of this store."""
     return record[2:_BODY_AT] == _entry_crc(
         store_id, stored_key, record[:2], record[_BODY_AT:]
@@ -126,6 +126,19 @@ def seal(table: bytes, key: bytes, row: object) -> bytes:
     return _row_crc(table, key, payload).to_bytes(4, "big") + payload
 
 
+def damaged_beside(what: str) -> Damaged:
+    """What is said where a key is not found, and what lies in its place is not sound."""
+    return Damaged(
+        f"{what} is not found, and the data file is damaged where it would be: whether it was "
+        "there is not known. Other keys are served; restore a backup"
+    )
+
+
+def is_sealed(table: bytes, key: bytes | memoryview, stored: bytes | memoryview) -> bool:
+    """Whether the row is the one that was sealed under this key of this table."""
+    return stored[:4] == _row_crc(table, key, stored[4:]).to_bytes(4, "big")
+
+
 def unseal(
     table: bytes,
     key: bytes | memoryview,
@@ -134,7 +147,7 @@ def unseal(
 ) -> T:
     """The row that was sealed. Raises Damaged if it is not what was written there."""
     payload = stored[4:]
-    if stored[:4] != _row_crc(table, key, payload).to_bytes(4, "big"):
+    if not is_sealed(table, key, stored):
         raise Damaged(
             f"a row of table {table.decode()!r} fails its checksum (key {key.hex()}); "
             "stop the daemon and restore the data directory from a backup"
@@ -142,7 +155,9 @@ def unseal(
     return decoder.decode(payload)
 
 
-def _entry_crc(store_id: int, stored_key: bytes, array: bytes, body: bytes) -> int:
+def _entry_crc(
+    store_id: int, stored_key: bytes, array: bytes | memoryview, body: bytes | memoryview
+) -> int:
     return crc32(body, crc32(store_id.to_bytes(8, "big") + stored_key + array))
 
 

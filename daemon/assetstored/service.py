@@ -35,6 +35,7 @@ from assetstore.limits import (
 from assetstored import history, jobs
 from assetstored.catalog import checked
 from assetstored.changing import Caller, Changer, check_admin
+from assetstored.engine import EngineError
 from assetstored.feed import Desk, Feed, Wanted
 from assetstored.manifest_keeper import ManifestKeeper
 from assetstored.reader import Reader
@@ -332,10 +333,11 @@ class Service:
         return None if found is None else m.AssetRef(found[1].name, found[1].uri)
 
     def _failed(self, request: m.AnyRequest, exc: Exception) -> m.Failed:
-        if isinstance(exc, Refused):
-            if isinstance(exc, Damaged):
-                self._note_damage(str(exc))
-            return m.Failed(request.id, exc.code, str(exc), exc.detail)
+        refusal = refusal_of(self._reader, exc)
+        if refusal is not None:
+            if isinstance(refusal, Damaged):
+                self._note_damage(str(refusal))
+            return m.Failed(request.id, refusal.code, str(refusal), refusal.detail)
         if isinstance(exc, AssetStoreError):
             return m.Failed(request.id, "refused", str(exc), None)
         name = type(request).__name__
@@ -352,3 +354,17 @@ class Service:
 
 def _range(prefix: str, after: str | None) -> tuple[str, str | None]:
     return check_prefix(prefix), None if after is None else check_key(after)
+
+
+def refusal_of(reader: Reader, exc: Exception) -> Refused | None:
+    """What a client is told of a failure to read, or None where it is a fault of the daemon."""
+    if isinstance(exc, Refused):
+        return exc
+    if isinstance(exc, EngineError):
+        # LMDB takes a transaction that met such a page for broken as a whole.
+        reader.give_up()
+        return Damaged(
+            f"LMDB cannot read what was asked for ({exc}): a page of the data file is damaged. "
+            "What does not need it is served; restore the data directory from a backup"
+        )
+    return None

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple, cast
 
-from assetstored import engine
+from assetstored import absence, engine, records
 from assetstored.tables import DELETED, Snapshot, Tables, id_key, store_name
 from assetstored.tail import ELSEWHERE, Tail
 
@@ -75,6 +76,13 @@ class Snapshots:
     def stored(self) -> Snapshot:
         """The tables as they are in the data file."""
         return Snapshot(self._txn_now(), self._tables)
+
+    def is_row_absent(self, table: bytes, key: bytes) -> bool:
+        """Whether a row that was not found is known not to be there."""
+        if self.tail.find(table, key) is not ELSEWHERE:
+            return True
+        is_sound = partial(records.is_sealed, table)
+        return absence.is_absent(self._txn_now(), self._tables[table], key, is_sound)
 
     def has_store(self, store_id: int) -> bool:
         """Whether a store is there as a whole, be it in use or in the trash."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -17,24 +18,47 @@ from collections.abc import Callable
 
 _OK = b"\0"
 
+#: Asks for no sync, but says that the daemon stops, or has said why it ends.
+END = b"e"
+
+_log = logging.getLogger("assetstored.syncer")
+
 
 def run_syncer(link: socket.socket) -> int:
     """Sync the file that comes first over the link, once for each message, until the link ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _, fds, *_ = socket.recv_fds(link, 1, 1)
+    asked, fds, *_ = socket.recv_fds(link, 1, 1)
     if not fds:
+        _say_why(asked)
         return os.EX_OK
     # If the daemon is gone, so is whoever waited for this.
     with contextlib.suppress(ConnectionError):
-        while link.recv(1):
+        while (asked := link.recv(1)) not in (b"", END):
             answer = _OK
             try:
                 os.fdatasync(fds[0])
             except OSError as exc:
                 answer = str(exc).encode()
             link.send(answer)
+    _say_why(asked)
     return os.EX_OK
+
+
+def _say_why(last: bytes) -> None:
+    """What a process that LMDB has ended cannot say any more."""
+    if last != END:
+        _log.critical(
+            "the serving process was ended by a signal. If nobody has killed it, LMDB met a page "
+            "that is damaged or not there any more: restore the data directory from a backup "
+            "(docs/operations.md, 'The store is refused')"
+        )
+
+
+def say_end(link: socket.socket) -> None:
+    """Let the process end without a word."""
+    with contextlib.suppress(OSError):
+        link.send(END)
 
 
 class Syncer:
@@ -54,6 +78,7 @@ class Syncer:
     def close(self) -> None:
         """Let the process end. Nobody is told any more of a sync under way."""
         self._loop.remove_reader(self._link)
+        say_end(self._link)
         self._link.close()
 
     def sync(self, done: Callable[[], None]) -> None:

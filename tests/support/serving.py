@@ -23,7 +23,7 @@ from assetstored.change_log import ChangeLog
 from assetstored.children import Children
 from assetstored.commits import CommitQueue
 from assetstored.reader import Reader
-from assetstored.syncer import Syncer
+from assetstored.syncer import Syncer, say_end
 from assetstored.wal import Wal
 
 
@@ -129,6 +129,7 @@ def serve(
         asyncio.run(run())
     finally:
         children.writer_link.close()
+        say_end(children.syncer_link)
         children.syncer_link.close()
         os.waitpid(children.syncer_pid, 0)
         _, status = os.waitpid(children.writer_pid, 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support.bit_rot import damage_record
 from tests.support.store import Store, change
 
 from assetstore.errors import Damaged, InactiveAsset, UnknownAsset
@@ -413,7 +414,7 @@ def damaged(tmp_path: Path) -> Iterator[Store]:
             store.put("a", key, b'"fine"')
         store.put("a", "bad", b'"distinctive"')
         store.put("b", "bad", b'"fine"')
-    damage(tmp_path, b'"distinctive"', b'"distinctivf"')
+    damage_record(tmp_path, b"bad", b'"distinctive"', b'"distinctivf"')
     with Store(tmp_path) as store:
         yield store
 
@@ -469,9 +470,35 @@ def test_a_record_under_another_key_than_its_own_is_damage(tmp_path: Path) -> No
     damage(tmp_path, b"key-one", b"key-two")
 
     with Store(tmp_path) as store:
-        assert store.get("a", "key-one") is None
+        for key in ("key-one", "key-two"):
+            with pytest.raises(Damaged):
+                store.get("a", key)
         with pytest.raises(Damaged):
-            store.get("a", "key-two")
+            store.reader.keys(A, "", None, 9)
+
+
+def test_a_key_is_not_called_absent_where_a_damaged_one_is_in_its_place(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.activate("a")
+        for key in ("first", "key-one", "last"):
+            store.put("a", key, b"1")
+    damage(tmp_path, b"key-one", b"zzz-one")
+
+    with Store(tmp_path) as store:
+        asset_id = store.asset_id("a")
+        for operation in (
+            jobs.DeleteKey(asset_id, "key-one", None),
+            jobs.SetKey(asset_id, "key-one", b"2", 0),
+            jobs.IncrementKey(asset_id, "key-one", b"1", b"0"),
+        ):
+            with pytest.raises(Damaged, match="whether it was there is not known"):
+                store.operate(operation)
+        assert store.get("a", "first") is not None
+        # What is set without a condition needs no answer.
+        store.put("a", "key-one", b"3")
+        entry = store.get("a", "key-one")
+        assert entry is not None
+        assert entry.value == b"3"
 
 
 def test_a_record_whose_long_key_is_damaged_is_not_listed_under_another(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.bit_rot import damage_record
 from tests.support.seen import all_items, all_keys, count_all
 from tests.support.serving import Serving, next_turn, serve
 from tests.support.store import change
@@ -476,8 +477,7 @@ def test_damage_in_the_data_file_is_told_and_covered_by_what_is_logged_over_it(
         await scene.into_file()
 
     play(tmp_path, prepare)
-    data = (tmp_path / "data.mdb").read_bytes()
-    (tmp_path / "data.mdb").write_bytes(data.replace(b'"distinctive"', b'"distinctivf"'))
+    damage_record(tmp_path, b"k", b'"distinctive"', b'"distinctivf"')
 
     async def scenario(serving: Serving) -> None:
         with pytest.raises(Damaged):
