@@ -10,7 +10,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.support.checkout import ROOT
 from tests.support.daemon import Daemon
 
 from assetstored.config import Config, ConfigInvalid, load
+from assetstored.findings import REMEDIES
 from assetstored.manifest_keeper import State
 
 DOCUMENT = ROOT / "docs/operations.md"
@@ -322,33 +322,10 @@ def test_the_files_that_are_installed_are_those_in_the_table(tmp_path: Path) -> 
     assert all(any(name.startswith(folder) for name in made) for folder in folders)
 
 
-def test_the_script_that_reads_everything_names_the_damaged_entries(
-    daemon: Daemon, tmp_path: Path
-) -> None:
-    (script,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+def test_every_kind_of_finding_stands_there() -> None:
+    listed = {kind for row in rows(section("Check a store")) for kind in codes(row[0])}
 
-    def run() -> str:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", script],
-            env={**os.environ, "ASSETSTORE_SOCKET": str(daemon.socket)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout
-
-    with daemon.client() as client:
-        for asset in ("orders", "customers"):
-            client.store(asset).update({"a": "fine", "k": f"distinctive {asset}", "z": "fine"})
-    assert run() == ""
-
-    daemon.stop()
-    data = (daemon.data_dir / "data.mdb").read_bytes()
-    (daemon.data_dir / "data.mdb").write_bytes(data.replace(b"distinctive c", b"distinctivf c"))
-    # The same bytes stand in the journal.
-    daemon.damaged = ["asset 'customers', key 'k': its record fails", "of table 'journal' fails"]
-    daemon.start()
-    assert re.findall(r"key '(\w)' of asset '(\w+)'", run()) == [("k", "customers")]
+    assert listed == set(REMEDIES)
 
 
 def test_the_manifest_shown_is_the_example_that_is_installed() -> None:

@@ -35,6 +35,7 @@ USAGE = 2
 ABSENT = 3
 UNREACHABLE = 4
 WAITED = 5
+DAMAGED = 6
 FAULT = 70  # sysexits.h: EX_SOFTWARE
 INTERRUPTED = 130  # as a shell reports SIGINT
 STDOUT_CLOSED = 141  # as a shell reports SIGPIPE
@@ -59,6 +60,12 @@ class KeyAbsent(click.ClickException):
     """The asset is active and has no such key."""
 
     exit_code = ABSENT
+
+
+class Damage(click.ClickException):
+    """What was looked at is not what was written."""
+
+    exit_code = DAMAGED
 
 
 class Unreachable(click.ClickException):

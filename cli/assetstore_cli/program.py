@@ -56,6 +56,9 @@ _VERBS: dict[str, dict[str, str]] = {
         "trash": "trash:trash",
         "sweep": "trash:sweep",
     },
+    "The store's files": {
+        "verify": "verifying:verify",
+    },
     "This command": {
         "completion": "completion:completion",
     },
@@ -72,6 +75,7 @@ Exit codes:
   4    the daemon is not reachable, or did not answer;
        the message says whether something may have happened
   5    what 'wait' was to wait for did not come in time
+  6    what 'verify' looked at is damaged
   70   a fault of assetstore itself, or output that cannot be written
   130  interrupted
   141  standard output was closed early

@@ -117,7 +117,7 @@ def open_for_checking(path: str, *, lock: bool) -> Environment:
     return lmdb.open(
         path,
         map_size=MAP_BYTES,
-        max_dbs=_CHECKER_HANDLES,
+        max_dbs=_CHECKER_HANDLES if lock else HELD_HANDLES + _RESERVED_HANDLES,
         max_readers=_MAX_READERS,
         readonly=True,
         create=False,

@@ -6,6 +6,7 @@ verifying_entries.py.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import subprocess
@@ -33,10 +34,9 @@ def check_access(data_dir: Path) -> None:
     try:
         with os.scandir(data_dir) as listed:
             names = {each.name for each in listed}
-        for name in (datadir.DATA_FILE, datadir.WAL_FILE, datadir.MARKER_FILE):
-            if name in names:
-                with open(data_dir / name, "rb"):
-                    pass
+        for name in names & {datadir.DATA_FILE, datadir.WAL_FILE, datadir.MARKER_FILE}:
+            if not os.access(data_dir / name, os.R_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), data_dir / name)
     except FileNotFoundError:
         raise CannotVerify(f"there is no directory {data_dir}") from None
     except NotADirectoryError:
@@ -109,7 +109,7 @@ class LiveStructure:
     def _start(self) -> subprocess.Popen[bytes]:
         # The files are open in this process, and may not be opened and closed in it once more.
         return subprocess.Popen(
-            [sys.executable, "-m", "assetstored.offline", "structure", str(self._data_dir)],
+            [sys.executable, "-P", "-m", "assetstored.offline", "structure", str(self._data_dir)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )
@@ -133,9 +133,9 @@ class LiveStructure:
 
     def close(self) -> None:
         """End it, if it still runs."""
-        if self._process.poll() is None:
+        if self._process.returncode is None:
             self._process.kill()
-        self._process.communicate()
+            self._process.communicate()
 
 
 # --- the log

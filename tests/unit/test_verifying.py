@@ -337,6 +337,29 @@ def test_where_there_is_no_store_there_is_no_verdict(tmp_path: Path) -> None:
         steps_of(tmp_path)
 
 
+def test_whoever_may_not_read_the_files_is_told_who_may(data_dir: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become somebody else")
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setuid(65534)
+        try:
+            steps_of(data_dir)
+        except CannotVerify as exc:
+            os.write(theirs, str(exc).encode())
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with open(ours) as said:
+        message = said.read()
+    os.waitpid(pid, 0)
+
+    assert "cannot be read: Permission denied" in message
+    assert "for the daemon's own user" in message
+    assert "and for root: run this with sudo" in message
+
+
 def truncate(name: str, size: int) -> Callable[[Path], None]:
     return lambda data_dir: os.truncate(data_dir / name, size)
 
