@@ -31,6 +31,7 @@ from assetstore_cli.screens import screen_of
 
 DONE = 0
 REFUSED = 1
+FOUND = 1  # what a verb was to look for, it has found
 USAGE = 2
 ABSENT = 3
 UNREACHABLE = 4

@@ -52,6 +52,10 @@ _VERBS: dict[str, dict[str, str]] = {
         "mv": "catalog:mv",
         "manifest": "manifests:manifest",
     },
+    "Monitoring": {
+        "metrics": "monitoring:metrics",
+        "check": "monitoring:check",
+    },
     "Trash": {
         "trash": "trash:trash",
         "sweep": "trash:sweep",
@@ -69,7 +73,8 @@ _EPILOG = """\
 \b
 Exit codes:
   0    done
-  1    refused, or not confirmed: nothing changed
+  1    refused, or not confirmed: nothing changed;
+       'check' has found something
   2    wrong usage: nothing was asked of the daemon
   3    a key is absent
   4    the daemon is not reachable, or did not answer;

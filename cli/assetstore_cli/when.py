@@ -33,9 +33,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 if TYPE_CHECKING:
     _MomentType = click.ParamType[Moment]
+    _AgeType = click.ParamType[float]
     _RevisionType = click.ParamType[int]
 else:  # generic since click 8.4
-    _MomentType = _RevisionType = click.ParamType
+    _MomentType = _RevisionType = _AgeType = click.ParamType
 
 
 class When(_MomentType):
@@ -67,6 +68,25 @@ class Revision(_RevisionType):
             return _revision(str(value))
         except ValueError as exc:
             self.fail(str(exc), param, ctx)
+
+
+class Age(_AgeType):
+    """An argument that is a length of time with a unit, in seconds."""
+
+    name = "age"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found = _AGE.fullmatch(str(value))
+        if found is None or str(value).endswith("ago"):
+            self.fail(
+                f"{str(value)[:40]!r} is no length of time; write a number with one of "
+                f"{', '.join(_UNITS_S)}, as 2h",
+                param,
+                ctx,
+            )
+        return float(found[1]) * _UNITS_S[found[2]]
 
 
 def moment_of(text: str, now: datetime) -> Moment:

@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from assetstore.messages import Change
 from assetstore.version import VERSION
 from assetstored import config as configuration
 from assetstored import datadir, jobs, log, resources
@@ -32,9 +33,13 @@ from assetstored.children import Children
 from assetstored.commits import CommitQueue
 from assetstored.config import Config, ConfigInvalid
 from assetstored.feed import Feed
+from assetstored.key_ages import KeyAges
 from assetstored.listener import Acceptor, Listener, ListenRefused
 from assetstored.loop import Loop
 from assetstored.manifest_keeper import ManifestKeeper
+from assetstored.meters import Meters
+from assetstored.metrics import Metrics
+from assetstored.metrics_file import MetricsFile
 from assetstored.reader import Reader
 from assetstored.sdnotify import Notifier
 from assetstored.server import Server, ServerLimits
@@ -145,11 +150,13 @@ class Daemon:
         self._reader: Reader | None = None
         self._server: Server | None = None
         self._feed: Feed | None = None
+        self._meters = Meters()
         self._queue = CommitQueue(
             max_bytes=self._config.max_inflight_bytes,
             on_commit=self._committed,
             on_logged=self._logged,
             on_lost=self._fail,
+            meters=self._meters,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopping.set)
@@ -183,7 +190,7 @@ class Daemon:
         )
 
     async def _serve(self, reader: Reader, store_id: str) -> int:
-        config, queue = self._config, self._queue
+        config, queue, meters = self._config, self._queue, self._meters
         keeper = ManifestKeeper(
             reader,
             queue,
@@ -215,6 +222,13 @@ class Daemon:
             max_age_us=int(config.journal_max_age_s * 1_000_000),
             max_bytes=config.journal_max_bytes,
         )
+        metrics = Metrics(
+            report=reporter.report,
+            meters=meters,
+            reader=reader,
+            sweeper=sweeper,
+            ages=KeyAges(reader, config.key_globs),
+        )
         service = Service(
             reader,
             Changer(reader, queue, sweeper, max_value_bytes=config.max_value_bytes),
@@ -223,8 +237,10 @@ class Daemon:
             sweeper,
             report=reporter.report,
             bring_in=queue.checkpoint,
+            metrics=metrics.text,
             grace_us=int(config.grace_s * 1_000_000),
             spawn=self._spawn,
+            meters=meters,
         )
         limits = ServerLimits(
             config.max_value_bytes,
@@ -233,7 +249,9 @@ class Daemon:
         )
         server = Server(service, limits, store_id)
         self._server = reporter.server = server
-        queue.watch_others(lambda: server.crowd, lambda: service.requests - service.changes)
+        queue.sync_choice.watch_others(
+            lambda: server.crowd, lambda: meters.requests - meters.by_kind[Change]
+        )
         reporter.service = service
 
         changed = asyncio.Event()
@@ -255,6 +273,13 @@ class Daemon:
             self._spawn(sweeper.run())
             self._spawn(trimmer.run())
             self._spawn(self._look_after())
+            if config.metrics_file:
+                reporter.metrics_file = MetricsFile(
+                    config.metrics_file,
+                    interval_s=config.metrics_interval_s,
+                    metrics=metrics.text,
+                )
+                self._spawn(reporter.metrics_file.run())
             if self._notifier.watchdog_s:
                 self._spawn(self._feed_watchdog(self._notifier.watchdog_s))
             gc.freeze()

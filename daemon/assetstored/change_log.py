@@ -246,6 +246,11 @@ class ChangeLog:
         return self._tail.revisions()
 
     @property
+    def used_bytes(self) -> int:
+        """How much of the present half of the log is used."""
+        return self._wal.used_bytes
+
+    @property
     def is_due(self) -> bool:
         """Whether so much is logged that it should go into the data file."""
         return self._wal.used_bytes > _CHECKPOINT_BYTES or self._tail.spaces > _CHECKPOINT_STORES

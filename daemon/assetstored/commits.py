@@ -22,6 +22,8 @@ from assetstored import jobs
 from assetstored.awaited import Awaited
 from assetstored.change_log import Carried, ChangeLog
 from assetstored.datadir import FilesChanged
+from assetstored.meters import Meters
+from assetstored.sync_choice import FEW, SyncChoice
 from assetstored.waiting_jobs import Done, Waiting, WaitingJobs
 from assetstored.writer_link import WriterLink
 
@@ -34,13 +36,6 @@ _LOGGED_JOBS = 64
 
 #: How long a change is only in the log, at most.
 _CHECKPOINT_S = 0.25
-
-#: A sync that takes longer is left to the syncing process, and so are as many after it.
-_SHORT_SYNC_S = 0.002
-_AFTER_LONG_SYNC = 100
-
-#: Changes in a batch that are answered sooner than another process could be asked to sync it.
-_FEW = 4
 
 #: When what had no room is tried again.
 _FULL_RETRY_S = 0.5
@@ -62,6 +57,7 @@ class CommitQueue:
         on_commit: Callable[[jobs.Committed], None],
         on_lost: Callable[[str], None],
         on_logged: Callable[[int, set[int]], None] = lambda first, touched: None,
+        meters: Meters | None = None,
     ) -> None:
         self.max_bytes = max_bytes
         self._on_commit = on_commit
@@ -86,11 +82,9 @@ class CommitQueue:
         # Carried out, and there is no room for it in the log yet.
         self._held: Carried | None = None
         self._full: jobs.Result | None = None
-        self._crowd: Callable[[], int] | None = None
-        self._reads: Callable[[], int] = lambda: 0
-        self._crowd_before = -1
-        self._reads_before = -1
-        self._syncs_aside = 0
+        #: Decides who syncs; ``watch_others`` has it know of others.
+        self.sync_choice = SyncChoice()
+        self._meters = meters or Meters()
         self.commits = 0
         self.committed_jobs = 0
 
@@ -105,16 +99,15 @@ class CommitQueue:
         """From now on changes of keys are logged. Before, and without it, the writer does all."""
         self._log = log
 
-    def watch_others(self, crowd: Callable[[], int], reads: Callable[[], int]) -> None:
-        """``crowd()`` counts how often another client has asked for something than just before,
-        and ``reads()`` what was asked for that is no change."""
-        self._crowd = crowd
-        self._reads = reads
-
     @property
     def queued(self) -> int:
         """How many jobs are not yet on disk."""
         return len(self._waiting) + len(self._background) + len(self._in_hand or ())
+
+    @property
+    def logged_bytes(self) -> int:
+        """How much of the present half of the log is used."""
+        return 0 if self._log is None else self._log.used_bytes
 
     def submit(self, job: jobs.AnyJob, *, size: int, deadline: float | None, done: Done) -> None:
         """Queue a client's job; ``done`` gets its result after the commit.
@@ -224,14 +217,17 @@ class CommitQueue:
         batch = self._take()
         if batch:
             self._in_hand = batch
-            self._writer.send(jobs.Batch([item.job for item in batch]), self._written)
+            report = partial(self._written, time.monotonic())
+            self._writer.send(jobs.Batch([item.job for item in batch]), report)
         elif self._idle:
             self._end()
 
-    def _written(self, report: jobs.Committed) -> None:
+    def _written(self, begun: float, report: jobs.Committed) -> None:
         batch, self._in_hand = self._in_hand or [], None
         self.commits += 1
         self.committed_jobs += len(batch)
+        self._meters.written_batches.observe(len(batch))
+        self._meters.writer_times.observe(time.monotonic() - begun)
         if self._log is not None:
             self._log.committed(report)
         self._on_commit(report)
@@ -288,55 +284,39 @@ class CommitQueue:
             if not log.has_room(carried):
                 self._held = carried
                 return
-        is_alone = self._is_alone()
+        is_alone = self.sync_choice.is_alone(len(self._in_hand or ()), waiting=bool(self._waiting))
         begun = time.monotonic()
         try:
-            log.write(carried, None if is_alone else partial(self._synced, log, carried))
+            log.write(carried, None if is_alone else partial(self._synced, log, carried, begun))
         except (OSError, FilesChanged) as exc:
             self._lose(f"the write-ahead log cannot be written: {exc}")
             return
         if is_alone:
-            if time.monotonic() - begun > _SHORT_SYNC_S:
-                self._syncs_aside = _AFTER_LONG_SYNC
-            self._logged(log, carried)
+            self.sync_choice.took(time.monotonic() - begun)
+            self._logged(log, carried, begun)
             if self._has_more():
                 # In a turn of its own: who is answered may ask for more, again and again.
                 self._wake()
 
-    def _synced(self, log: ChangeLog, carried: Carried) -> None:
-        self._logged(log, carried)
+    def _synced(self, log: ChangeLog, carried: Carried, begun: float) -> None:
+        self._logged(log, carried, begun)
         self._go_on()
 
-    def _is_alone(self) -> bool:
-        """Whether nobody has to wait while the log is synced here: one process less is asked.
-
-        So it is with one client, and where nobody reads: who wants to change something would have
-        to wait for the sync in any case.
-        """
-        if self._crowd is None:
-            return False
-        before, self._crowd_before = self._crowd_before, self._crowd()
-        reads_before, self._reads_before = self._reads_before, self._reads()
-        if self._syncs_aside:
-            self._syncs_aside -= 1
-            return False
-        if self._waiting or len(self._in_hand or ()) > _FEW:
-            return False
-        return before == self._crowd_before or reads_before == self._reads_before
-
-    def _logged(self, log: ChangeLog, carried: Carried) -> None:
+    def _logged(self, log: ChangeLog, carried: Carried, begun: float) -> None:
         if self._lost:
             return
+        self._meters.log_times.observe(time.monotonic() - begun)
         batch, self._in_hand = self._in_hand or [], None
         self.commits += 1
         self.committed_jobs += len(batch)
+        self._meters.logged_batches.observe(len(batch))
         log.logged(carried)
         self._on_logged(carried.first, carried.touched)
         if log.is_due:
             self._checkpoint()
         elif self._checkpoint_timer is None:
             self._checkpoint_timer = self._loop.call_later(_CHECKPOINT_S, self._checkpoint)
-        if len(batch) > _FEW and (self._waiting or self._background):
+        if len(batch) > FEW and (self._waiting or self._background):
             # First the next batch, so that it syncs while the answers to this one are sent: each
             # of them wakes a client, and many take as long as the disk does.
             self._next()
@@ -351,11 +331,12 @@ class CommitQueue:
         if log is None or log.is_empty or self._is_checkpointing or self._lost:
             return
         self._is_checkpointing = True
-        self._writer.send(log.checkpoint(), self._checkpointed)
+        self._writer.send(log.checkpoint(), partial(self._checkpointed, time.monotonic()))
 
-    def _checkpointed(self, report: jobs.Checkpointed) -> None:
+    def _checkpointed(self, begun: float, report: jobs.Checkpointed) -> None:
         log = self._log
         assert log is not None
+        self._meters.checkpoint_times.observe(time.monotonic() - begun)
         self._is_checkpointing = False
         held, self._held = self._held, None
         if report.result.code is None:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from assetstore.errors import InvalidRequest
+from assetstore.globs import KeyGlob
 from assetstore.limits import DEFAULT_MAX_VALUE_BYTES, FRAME_OVERHEAD_BYTES
 
 _UNITS_S = {
@@ -23,6 +25,10 @@ _UNITS_S = {
     "d": 86_400.0,
     "w": 604_800.0,
 }
+
+#: Patterns for keys whose ages are metrics: each is held against every asset.
+_MAX_GLOBS = 100
+
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 
 
@@ -44,6 +50,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_deactivate_fraction: float = 0.5
     max_connections: int = 4_096
     max_inflight_bytes: int = 64 << 20
+    metrics_file: str = ""
+    metrics_interval: str = "15s"
+    metrics_ages: list[str] = []
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
@@ -60,6 +69,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def journal_max_age_s(self) -> float:
         """How long the journal remembers a change, in seconds."""
         return duration_s(self.journal_max_age)
+
+    @property
+    def metrics_interval_s(self) -> float:
+        """Seconds between two writes of the metrics file."""
+        return duration_s(self.metrics_interval)
+
+    @property
+    def key_globs(self) -> list[KeyGlob]:
+        """Which keys' ages are among the metrics."""
+        return [KeyGlob.parse(text) for text in self.metrics_ages]
 
 
 def load(path: Path | None, flags: dict[str, str]) -> Config:
@@ -104,13 +123,14 @@ def duration_s(text: str) -> float:
 
 
 def _check(config: Config, origin: str) -> None:
-    for key in ("grace", "sweep_interval", "journal_max_age"):
+    for key in ("grace", "sweep_interval", "journal_max_age", "metrics_interval"):
         try:
             duration_s(getattr(config, key))
         except ValueError as exc:
             raise ConfigInvalid(f"{origin}: {key}: {exc}") from exc
     for key, low, high in (
         ("sweep_interval_s", 0.05, 86_400.0),
+        ("metrics_interval_s", 0.1, 86_400.0),
         ("grace_s", 0.0, 10 * 366 * 86_400.0),
         ("journal_max_age_s", 0.0, 10 * 366 * 86_400.0),
         ("journal_max_bytes", 1 << 20, 1 << 40),
@@ -132,8 +152,19 @@ def _check(config: Config, origin: str) -> None:
             f"at least {config.max_value_bytes + FRAME_OVERHEAD_BYTES:,}, which is "
             f"{config.max_inflight_bytes:,}: no such value could ever be set"
         )
-    for key in ("data_dir", "socket", "manifest"):
+    try:
+        globs = config.key_globs
+    except InvalidRequest as exc:
+        raise ConfigInvalid(f"{origin}: metrics_ages: {exc}") from exc
+    if len(globs) > _MAX_GLOBS:
+        raise ConfigInvalid(
+            f"{origin}: metrics_ages has {len(globs):,} patterns; there may be {_MAX_GLOBS}. "
+            "Use wildcards"
+        )
+    for key in ("data_dir", "socket", "manifest", "metrics_file"):
         value = getattr(config, key)
+        if key == "metrics_file" and not value:
+            continue  # none is written
         if not value or "\0" in value:
             raise ConfigInvalid(f"{origin}: {key} is no path: {value!r}")
         try:

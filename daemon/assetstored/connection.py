@@ -83,6 +83,7 @@ class Connection(Channel):
             )
         else:
             server.connections.add(self)
+            self._service.meters.connections += 1
 
     # --- Channel
 
@@ -164,6 +165,7 @@ class Connection(Channel):
         if reason is not None and not self.is_closing:
             pid = self._caller.peer.pid if self._caller else "unknown"
             _log.warning("cut off a connection (pid %s): %s", pid, reason)
+            self._service.meters.cut_off += 1
         self._closing = True
         self.abort()
 
@@ -325,6 +327,7 @@ class Connection(Channel):
 
     def _refuse(self, code: str, message: str) -> None:
         """Say why, and close: there is no next frame on this connection."""
+        self._service.meters.refused(code)
         self._send(m.Failed(0, code, message, None))
         self._closing = True
         self.close()

@@ -26,7 +26,7 @@ import os
 import resource
 import struct
 from enum import Enum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import lmdb
 from lmdb import verify as _verify
@@ -140,6 +140,35 @@ def open_database(
     transaction it lasts if that is committed; in none, it lasts.
     """
     return env.open_db(name, txn=txn, create=create)
+
+
+class ReaderSlot(NamedTuple):
+    """One reader that LMDB's lock file has. ``is_reading``: within a transaction now, which keeps
+    all pages from being used again that were freed since. ``is_stale``: its process is gone."""
+
+    pid: int
+    is_reading: bool
+    is_stale: bool
+
+
+def readers(env: Environment) -> list[ReaderSlot]:
+    """All slots that are taken, those of this process included."""
+    found = []
+    # Its answer is a text for people: a head, then pid, thread and transaction, "-" for none.
+    for line in env.readers().splitlines()[1:]:
+        pid, _, transaction = line.split()
+        found.append(ReaderSlot(int(pid), transaction != "-", not _is_running(int(pid))))
+    return found
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def verify(path: str) -> list[str]:

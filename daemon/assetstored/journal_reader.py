@@ -160,6 +160,12 @@ class JournalReader(Snapshots):
         if expected <= counters.revision:
             raise _gap(expected)
 
+    def journal_bytes(self) -> int:
+        """How much of the data file the journal takes."""
+        stat = self._txn_now().stat(self._tables[JOURNAL])
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return pages * stat["psize"]
+
     def logged_events(self) -> int:
         """How many changes are logged, and not in the data file."""
         counters = read_row(self.stored(), META, b"counters", Counters) or Counters()

@@ -54,12 +54,15 @@ class Reader(StoreWalk):
 
     def __init__(self, data_dir: str) -> None:
         super().__init__(data_dir)
+        #: Another one after each commit that changed the catalog.
+        self.catalog_version = 0
         self._resolved: dict[AssetRef, Resolved] = {}
 
     def refresh(self, *, catalog_changed: bool = True) -> None:
         """A commit happened: the next answer comes from a new snapshot."""
         self.give_up()
         if catalog_changed:
+            self.catalog_version += 1
             self._resolved.clear()
 
     # --- assets
@@ -110,7 +113,7 @@ class Reader(StoreWalk):
         rows: list[tuple[int, CatalogRow]] = []
         size = 0
         next_after = None
-        for asset_id, row in self._catalog_rows(after):
+        for asset_id, row in self.catalog_rows(after):
             if len(rows) >= min(limit, MAX_PAGE_ITEMS) or size > PAGE_BYTES:
                 next_after = rows[-1][0]
                 break
@@ -131,11 +134,11 @@ class Reader(StoreWalk):
 
     def active_assets(self) -> Iterator[tuple[str, str, str | None]]:
         """Name, uri and group of every active asset."""
-        for _, row in self._catalog_rows():
+        for _, row in self.catalog_rows():
             if row.state == "active":
                 yield row.name, row.uri, row.group
 
-    def _catalog_rows(self, after: int = 0) -> Iterator[tuple[int, CatalogRow]]:
+    def catalog_rows(self, after: int = 0) -> Iterator[tuple[int, CatalogRow]]:
         """All assets ever known, in the order in which they became known, after an id."""
         with self._txn_now().cursor(db=self._tables[CATALOG]) as cursor:
             found = cursor.set_range(id_key(after + 1))
@@ -296,12 +299,6 @@ class Reader(StoreWalk):
             "journal_events": txn.stat(self._tables[JOURNAL])["entries"] + self.logged_events(),
             "journal_bytes": self.journal_bytes(),
         }
-
-    def journal_bytes(self) -> int:
-        """How much of the data file the journal takes."""
-        stat = self._txn_now().stat(self._tables[JOURNAL])
-        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        return pages * stat["psize"]
 
     def _catalog(self) -> Catalog:
         return Catalog(self.snapshot())

@@ -13,6 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -38,6 +39,14 @@ from assetstored.changing import Caller, Changer, check_admin
 from assetstored.engine import EngineError
 from assetstored.feed import Desk, Feed, Wanted
 from assetstored.manifest_keeper import ManifestKeeper
+from assetstored.meters import GETS_PER_SAMPLE, Histogram, Meters
+from assetstored.raw_answers import (
+    ChangedRaw,
+    EventPageRaw,
+    FoundManyRaw,
+    FoundRaw,
+    ItemPageRaw,
+)
 from assetstored.reader import Reader
 from assetstored.rewinding import Rewinder, in_turns
 from assetstored.sweeper import Sweeper
@@ -59,38 +68,6 @@ PAGES = (m.Keys, m.Items, m.Count, m.Log, m.Assets, m.ListTrash)
 Answer = Callable[[object], None]
 
 
-class FoundRaw(m.Answer, frozen=True, tag="found"):
-    """messages.Found with an entry that is encoded already."""
-
-    entry: msgspec.Raw
-
-
-class ItemPageRaw(m.Answer, frozen=True, tag="item_page"):
-    """messages.ItemPage with entries that are encoded already."""
-
-    items: list[tuple[str, msgspec.Raw]]
-    more: bool
-
-
-class FoundManyRaw(m.Answer, frozen=True, tag="found_many"):
-    """messages.FoundMany with entries that are encoded already."""
-
-    entries: list[msgspec.Raw | None]
-
-
-class ChangedRaw(m.Answer, frozen=True, tag="changed"):
-    """messages.Changed with outcomes that are encoded already."""
-
-    outcomes: msgspec.Raw
-
-
-class EventPageRaw(m.Answer, frozen=True, tag="event_page"):
-    """messages.EventPage with the fields of events."""
-
-    events: list[tuple[object, ...]]
-    next: int | None
-
-
 class Service:
     """Answers requests. One thread: that of the event loop."""
 
@@ -104,8 +81,10 @@ class Service:
         *,
         report: Callable[[], dict[str, Any]],
         bring_in: Callable[[], Awaitable[None]],
+        metrics: Callable[[], Awaitable[str]],
         grace_us: int,
         spawn: Callable[[Awaitable[None]], None],
+        meters: Meters | None = None,
     ) -> None:
         self._reader = reader
         self._changer = changer
@@ -115,17 +94,26 @@ class Service:
         self._sweeper = sweeper
         self._report = report
         self._bring_in = bring_in
+        self._metrics = metrics
         self._grace_us = grace_us
         self._spawn = spawn
-        self.requests = 0
-        self.changes = 0
+        self.meters = meters or Meters()
         self._loop = asyncio.get_running_loop()
         self._pages: deque[tuple[m.AnyRequest, Answer]] = deque()
         self.damaged: list[str] = []
 
     def get(self, request: m.Get) -> object:
         """The answer to the request that most are. Never raises."""
-        self.requests += 1
+        meters = self.meters
+        meters.requests += 1
+        if meters.requests % GETS_PER_SAMPLE:
+            return self._get(request)
+        begun = time.monotonic()
+        answer = self._get(request)
+        meters.answer_times[m.Get].observe(time.monotonic() - begun)
+        return answer
+
+    def _get(self, request: m.Get) -> object:
         try:
             entry = self._reader.get(request.asset, request.key)
         except Exception as exc:
@@ -137,19 +125,28 @@ class Service:
 
         A request for events waits at the desk.
         """
-        self.requests += 1
+        kind = type(request)
+        if kind is not m.Get:
+            self.meters.requests += 1
+            self.meters.by_kind[kind] += 1
+            if kind is not m.Events:
+                answer = partial(
+                    self._timed, answer, self.meters.answer_times[kind], time.monotonic()
+                )
         try:
             self._handle(request, caller, desk, answer)
         except Exception as exc:
             answer(self._failed(request, exc))
 
+    def _timed(self, answer: Answer, histogram: Histogram, begun: float, message: object) -> None:
+        histogram.observe(time.monotonic() - begun)
+        answer(message)
+
     def _handle(self, request: m.AnyRequest, caller: Caller, desk: Desk, answer: Answer) -> None:
         match request:
             case m.Get():
-                self.requests -= 1
                 answer(self.get(request))
             case m.Change():
-                self.changes += 1
                 if self._changer.is_large(request):
                     self._later(request, answer, self._change_aside(request, caller, answer))
                 else:
@@ -178,6 +175,8 @@ class Service:
                 answer(m.Resolved(id, [self._identity(ref) for ref in assets]))
             case m.Status(id):
                 answer(m.StatusReport(id, self._report()))
+            case m.Metrics():
+                self._later(request, answer, self._metrics_text(request.id))
             case _:
                 self._administrate(request, caller, answer)
 
@@ -250,6 +249,7 @@ class Service:
             else:
                 if result.code == Damaged.default_code:
                     self._note_damage(result.message)
+                self.meters.refused(result.code)
                 answer(m.Failed(request.id, result.code, result.message, result.decoded()))
 
         self._changer.submit(request, caller, settle)
@@ -311,6 +311,9 @@ class Service:
 
         self._spawn(run())
 
+    async def _metrics_text(self, id: int) -> object:
+        return m.MetricsText(id, await self._metrics())
+
     async def _reload(self, id: int) -> object:
         await self._keeper.check()
         return m.StatusReport(id, self._report())
@@ -337,12 +340,15 @@ class Service:
         if refusal is not None:
             if isinstance(refusal, Damaged):
                 self._note_damage(str(refusal))
+            self.meters.refused(refusal.code)
             return m.Failed(request.id, refusal.code, str(refusal), refusal.detail)
         if isinstance(exc, AssetStoreError):
+            self.meters.refused("refused")
             return m.Failed(request.id, "refused", str(exc), None)
         name = type(request).__name__
         _log.error("%s failed", name, exc_info=exc)
         fault = ServerFault(f"a fault in the daemon ({type(exc).__name__}); its log has more")
+        self.meters.refused(fault.code)
         return m.Failed(request.id, fault.code, str(fault), None)
 
     def _note_damage(self, message: str) -> None:

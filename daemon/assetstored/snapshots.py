@@ -69,6 +69,10 @@ class Snapshots:
         finally:
             self._is_held = False
 
+    def readers(self) -> list[engine.ReaderSlot]:
+        """Who reads the data file, this process included."""
+        return engine.readers(self._env)
+
     def snapshot(self) -> TailSnapshot:
         """The tables as they are now."""
         return TailSnapshot(self._txn_now(), self._tables, self.tail)

@@ -15,6 +15,7 @@ from assetstored.commits import CommitQueue
 from assetstored.config import Config
 from assetstored.feed import Feed
 from assetstored.manifest_keeper import ManifestKeeper
+from assetstored.metrics_file import MetricsFile
 from assetstored.reader import Reader
 from assetstored.server import Server
 from assetstored.service import Service
@@ -53,6 +54,7 @@ class StatusReporter:
         self.server: Server | None = None
         self.service: Service | None = None
         self.feed: Feed | None = None
+        self.metrics_file: MetricsFile | None = None
 
     def report(self) -> dict[str, Any]:
         """The fields are in docs/operations.md; times are in microseconds since 1970."""
@@ -81,8 +83,9 @@ class StatusReporter:
             "map_bytes": sizes["map_bytes"],
             "connections": len(server.connections) if server else 0,
             "max_connections": server.limits.max_connections if server else 0,
-            "requests": service.requests if service else 0,
+            "requests": service.meters.requests if service else 0,
             "queued": self._queue.queued,
+            "log_used_bytes": self._queue.logged_bytes,
             "commits": self._queue.commits,
             "batched": self._queue.committed_jobs,
             "assets_active": counters.active,
@@ -108,6 +111,8 @@ class StatusReporter:
             )
         if disk_free < _LOW_DISK_BYTES:
             problems.append(f"only {disk_free:,} bytes are free on the disk of the store")
+        if self.metrics_file is not None and self.metrics_file.problem is not None:
+            problems.append(self.metrics_file.problem)
         if self.service is not None:
             problems += self.service.damaged
         return problems

@@ -74,7 +74,7 @@ class Sweeper:
         """A page of what the next sweep would drop, and after which id to go on, or None."""
         now_us = time.time_ns() // 1_000
         page: list[TrashInfo] = []
-        async for trash_id, row in self._rows(after):
+        async for trash_id, row in self.rows(after):
             if is_due(row, now_us, self._grace_us):
                 if len(page) == MAX_PAGE_ITEMS:
                     return page, page[-1].id
@@ -108,12 +108,12 @@ class Sweeper:
     async def _drop_condemned(self) -> None:
         async with self._dropping:
             self._left_to_drop.clear()
-            condemned = [trash_id async for trash_id, row in self._rows() if row.dropping]
+            condemned = [trash_id async for trash_id, row in self.rows() if row.dropping]
             for trash_id in condemned:
                 while await self._pace.do(jobs.DropSlice(trash_id)):
                     pass
 
-    async def _rows(self, after: int = 0) -> AsyncIterator[tuple[int, TrashRow]]:
+    async def rows(self, after: int = 0) -> AsyncIterator[tuple[int, TrashRow]]:
         """The rows of the trash, page by page: others get their turn in between."""
         while True:
             page = []

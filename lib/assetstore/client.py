@@ -32,6 +32,8 @@ from assetstore.messages import (
     Checkpoint,
     Checkpointed,
     ListTrash,
+    Metrics,
+    MetricsText,
     MoveStore,
     PurgeStores,
     ReloadManifest,
@@ -187,6 +189,11 @@ class Client:
         """How the daemon is: what ``assetstore status`` shows; docs/operations.md has more."""
         report: StatusReport = self._calls.call(Status)
         return report.report
+
+    def metrics(self) -> str:
+        """The daemon's numbers in the text format of Prometheus; docs/operations.md has them."""
+        answer: MetricsText = self._calls.call(Metrics)
+        return answer.text
 
     # --- for operators: the calls of the command line
 

@@ -418,6 +418,10 @@ class Status(Request, frozen=True, tag="status"):
     """Answer: StatusReport."""
 
 
+class Metrics(Request, frozen=True, tag="metrics"):
+    """Answer: MetricsText."""
+
+
 class ReloadManifest(Request, frozen=True, tag="reload_manifest"):
     """Read the manifest file now; answered when its verdict is applied. Answer: StatusReport."""
 
@@ -541,6 +545,12 @@ class Checkpointed(Answer, frozen=True, tag="checkpointed"):
     revision: int
 
 
+class MetricsText(Answer, frozen=True, tag="metrics_text"):
+    """Numbers for a monitoring system, in the text format of Prometheus, version 0.0.4."""
+
+    text: str
+
+
 class TrashPage(Answer, frozen=True, tag="trash_page"):
     stores: list[TrashInfo]
     after: int | None
@@ -573,6 +583,7 @@ AnyRequest: TypeAlias = (
     | Resolve
     | Assets
     | Status
+    | Metrics
     | ReloadManifest
     | AcceptManifest
     | Checkpoint
@@ -594,6 +605,7 @@ AnyAnswer: TypeAlias = (
     | AssetPage
     | StatusReport
     | Checkpointed
+    | MetricsText
     | TrashPage
     | Failed
 )

@@ -30,7 +30,7 @@ from tests.support.waiting import wait_until
 
 from assetstore.errors import Busy, StoreFull
 from assetstore.messages import AssetRef
-from assetstored import change_log, commits, datadir, jobs, wal
+from assetstored import change_log, datadir, jobs, sync_choice, wal
 from assetstored.changes import Slice
 from assetstored.reader import Reader
 
@@ -256,13 +256,13 @@ def test_nobody_sees_a_change_before_it_is_on_disk_and_whoever_is_told_of_it_doe
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Syncs are not left to another process, even where they take long."""
-    monkeypatch.setattr(commits, "_SHORT_SYNC_S", 60.0)
+    monkeypatch.setattr(sync_choice, "_SHORT_SYNC_S", 60.0)
 
 
 @pytest.mark.usefixtures("alone")
 def test_who_is_alone_is_answered_without_another_process(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
-        serving.queue.watch_others(lambda: 0, lambda: 0)
+        serving.queue.sync_choice.watch_others(lambda: 0, lambda: 0)
         await serving.change(put())
         with stopped(serving.syncer_pid):
             for _ in range(5):
@@ -274,7 +274,7 @@ def test_who_is_alone_is_answered_without_another_process(tmp_path: Path) -> Non
 @pytest.mark.usefixtures("alone")
 def test_answers_that_ask_for_more_at_once_are_as_good_as_any(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
-        serving.queue.watch_others(lambda: 0, lambda: 0)
+        serving.queue.sync_choice.watch_others(lambda: 0, lambda: 0)
         left = 300
         all_done = asyncio.Event()
 

@@ -31,6 +31,9 @@ def test_without_a_file_every_key_has_its_default() -> None:
         "max_deactivate_fraction": 0.5,
         "max_connections": 4_096,
         "max_inflight_bytes": 67_108_864,
+        "metrics_file": "",
+        "metrics_interval": "15s",
+        "metrics_ages": [],
         "log_level": "info",
     }
 
@@ -54,15 +57,39 @@ def test_every_key_can_be_set_in_the_file(tmp_path: Path) -> None:
         max_deactivate_fraction = 1
         max_connections = 5
         max_inflight_bytes = 2_000_000
+        metrics_file = "/m.prom"
+        metrics_interval = "30s"
+        metrics_ages = ["orders/*:watermark"]
         log_level = "debug"
         """,
     )
 
-    assert config == Config(
-        "/d", "/s", "/m.toml", "36h", "250ms", "2w", 3_000_000, 10, 1.0, 5, 2_000_000, "debug"
-    )
+    assert list(msgspec.to_builtins(config).values()) == [
+        "/d", "/s", "/m.toml", "36h", "250ms", "2w", 3_000_000, 10, 1.0, 5, 2_000_000,
+        "/m.prom", "30s", ["orders/*:watermark"], "debug"
+    ]  # fmt: skip
     assert (config.grace_s, config.sweep_interval_s) == (129_600.0, 0.25)
     assert config.journal_max_age_s == 14 * 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('metrics_ages = ["orders"]', r"toml: metrics_ages: 'orders' does not say which keys"),
+        ('metrics_ages = [":k"]', "does not say which keys"),
+        ("metrics_ages = ['a:k\\']", "ends with a backslash"),
+        ("metrics_ages = [1]", "metrics_ages"),
+        (f"metrics_ages = {['a:k'] * 101}", "101 patterns; there may be 100"),
+        ('metrics_interval = "15"', "metrics_interval: '15' is no duration"),
+        ('metrics_interval = "1ms"', "out of range; it is from 0.1 to 86,400.0 seconds"),
+        ('metrics_file = "a\\u0000"', "metrics_file is no path"),
+    ],
+)
+def test_settings_of_metrics_that_cannot_be_are_refused(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    with pytest.raises(ConfigInvalid, match=why):
+        load_text(tmp_path, text)
 
 
 def test_a_flag_wins_over_the_file(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ from assetstore.messages import (
     Checkpoint,
     Checkpointed,
     ListTrash,
+    Metrics,
+    MetricsText,
     MoveStore,
     PurgeStores,
     ReloadManifest,
@@ -191,6 +193,11 @@ class AsyncClient:
         """How the daemon is: what ``assetstore status`` shows; docs/operations.md has more."""
         report: StatusReport = await self._calls.call(Status)
         return report.report
+
+    async def metrics(self) -> str:
+        """The daemon's numbers in the text format of Prometheus; docs/operations.md has them."""
+        answer: MetricsText = await self._calls.call(Metrics)
+        return answer.text
 
     # --- for operators: the calls of the command line
 
