@@ -8,6 +8,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
 RUN    := var
+SOAK   ?= 10m
 TALLY  := $(VENV)/faults.jsonl
 
 # Hundreds of processes of the tests would each compile the project anew.
@@ -15,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run build generate install-systemd clean \
-        test test-crash test-crash-full test-faults test-system check _types bench bench-quick
+        test test-crash test-crash-full test-faults soak test-system check _types bench bench-quick
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +101,9 @@ test-faults: $(STAMP) ## every fault in full, counted in docs/reliability.md (un
 	@rm -f $(TALLY)
 	@ASSETSTORE_FULL=1 ASSETSTORE_TALLY=$(TALLY) $(BIN)/pytest -q -rfEs tests/faults
 	@$(BIN)/python scripts/reliability_tables.py $(TALLY)
+
+soak: $(STAMP) ## a long run of everything at once; SOAK=1h says how long (10 minutes)
+	@ASSETSTORE_SOAK=$(SOAK) $(BIN)/pytest -q -s -rfEs tests/faults/test_long_run.py
 
 test-system: $(STAMP) ## install into a booted systemd and watch it work; needs root
 	@$(BIN)/pytest -q -rfEs -m system tests/system

@@ -59,13 +59,21 @@ class Desk(Protocol):
 class Waiting:
     """A request that waits for events."""
 
-    __slots__ = ("_feed", "answer", "desk", "first", "limit", "timer", "wanted")
+    __slots__ = ("_feed", "answer", "desk", "first", "limit", "since", "timer", "wanted")
 
     def __init__(
-        self, feed: Feed, wanted: Wanted, limit: int, desk: Desk, answer: Callable[[Page], None]
+        self,
+        feed: Feed,
+        wanted: Wanted,
+        since: int,
+        limit: int,
+        desk: Desk,
+        answer: Callable[[Page], None],
     ) -> None:
         self._feed = feed
         self.wanted = wanted
+        #: All before this revision is known to who waits.
+        self.since = since
         self.limit = limit
         self.desk = desk
         self.answer = answer
@@ -164,7 +172,7 @@ class Feed:
                 f"{self.count:,} requests wait for events, {len(desk.waiting):,} of them of this "
                 f"connection; the limits are {_WAITING:,} and {_WAITING_OF_ONE:,}. Try again"
             )
-        waiting = Waiting(self, wanted, limit, desk, answer)
+        waiting = Waiting(self, wanted, page.next, limit, desk, answer)
         waiting.timer = self._loop.call_later(min(wait_ms, MAX_WAIT_MS) / 1_000, waiting.finish)
         self._waiting.setdefault(wanted.asset_id, set()).add(waiting)
         desk.waiting.add(waiting)
@@ -175,7 +183,9 @@ class Feed:
         for asset_id in (*touched, None):
             for waiting in self._waiting.get(asset_id, ()):
                 if waiting.first is None:
-                    waiting.first = first
+                    # A snapshot may show a commit before it is reported, so who waits may have
+                    # been given it already.
+                    waiting.first = max(first, waiting.since)
                     self._woken.append(waiting)
         self._schedule()
 

@@ -115,6 +115,13 @@ def kinds(page: Page) -> list[tuple[Any, ...]]:
     return [(event[0], event[2], event[5]) for event in page.events]
 
 
+def wait_since(revision: int, *watchers: Watcher) -> None:
+    """Let them have asked from this revision on, when it was still to come."""
+    for watcher in watchers:
+        for waiting in watcher.desk.waiting:
+            waiting.since = revision
+
+
 async def settle() -> None:
     """Return when all that was woken has been looked after."""
     for _ in range(20):
@@ -575,6 +582,7 @@ def test_who_is_woken_for_what_was_forgotten_meanwhile_hears_of_it_when_asking_o
         await scene.put(A, "k")
         watchers = [scene.waiting(), scene.waiting()]
         # As it would be where the trimmer was faster than the turns of those who wait.
+        wait_since(forgotten, *watchers)
         scene.feed.committed(forgotten, {A})
         next(iter(watchers[1].desk.waiting)).finish()
 
@@ -597,6 +605,7 @@ def test_who_is_woken_for_a_damaged_row_hears_of_it_when_asking_on(tmp_path: Pat
 
     async def scenario(scene: Scene) -> None:
         watchers = [scene.waiting(), scene.waiting(), scene.waiting(Wanted(B, ""))]
+        wait_since(damaged, *watchers)
         scene.feed.committed(damaged, {A})
         next(iter(watchers[1].desk.waiting)).finish()
 
@@ -650,5 +659,21 @@ def test_who_asks_on_sees_every_event_once_and_in_order(tmp_path: Path, seed: in
         for wanted in every:
             assert seen[wanted] == [revision for revision, row in rows if wanted.takes(row)]
         assert scene.feed.count == 0
+
+    play(tmp_path, scenario)
+
+
+def test_what_was_seen_before_its_commit_is_reported_is_not_told_again(tmp_path: Path) -> None:
+    async def scenario(scene: Scene) -> None:
+        seen = await scene.put(A, "k")
+        watcher = scene.waiting()
+        scene.feed.committed(seen, {A})
+        await settle()
+        assert watcher.pages == []
+
+        scene.feed.committed(seen, {A})
+        new = await scene.put(A, "k")
+
+        assert revisions(await watcher.page()) == [new]
 
     play(tmp_path, scenario)
