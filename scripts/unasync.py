@@ -20,8 +20,8 @@ from pathlib import Path
 LIBRARY = Path(__file__).resolve().parent.parent / "lib" / "assetstore"
 SOURCE = LIBRARY / "asynchronous"
 MODULES = (
-    *("calls.py", "client.py", "container.py", "journal.py", "store.py", "transaction.py"),
-    "watching.py",
+    *("calls.py", "client.py", "container.py", "exporting.py", "importing.py", "journal.py"),
+    *("store.py", "transaction.py", "watching.py"),
 )
 
 _WORDS = [

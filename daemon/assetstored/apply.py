@@ -198,6 +198,8 @@ class Changes:
             case jobs.MergeKey():
                 revision, record = entries.merge(self._life.with_store(op.asset_id), op)
                 return revision, int(revision is not None), record, None
+            case jobs.ImportKeys():
+                return *self._import(op), None, None
             case jobs.ClearStore():
                 return *self._life.clear(op.asset_id), None, None
             case jobs.CheckKey():
@@ -213,6 +215,21 @@ class Changes:
                 count = self._life.condemn(op.trash_ids)
                 return self.counters.revision if count else None, count, None, None
         return None, 0, None, None
+
+    def _import(self, op: jobs.ImportKeys) -> tuple[int | None, int]:
+        entries = self._entries
+        row = self._life.active(op.asset_id)
+        if op.replace:
+            held = self._overlay.measure(row.store_id)[0] if row.store_id else 0
+            same = held == len(op.entries) and all(entries.holds(row, each) for each in op.entries)
+            if not same:
+                self._life.clear(op.asset_id)
+        revision, count = None, 0
+        for entry in op.entries:
+            written = entries.import_(self._life.with_store(op.asset_id), op.asset_id, entry)
+            if written is not None:
+                revision, count = written, count + 1
+        return revision, count
 
     def _check_unchanged(self, op: jobs.CheckUnchanged) -> None:
         row = self._life.active(op.asset_id)

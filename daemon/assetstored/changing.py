@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
@@ -18,9 +18,11 @@ import msgspec
 from assetstore import messages as m
 from assetstore.errors import Busy, Forbidden, InvalidRequest, Refused
 from assetstore.limits import (
+    MAX_IMPORT_KEYS,
     MAX_KEY_CHARS,
     MAX_OPERATIONS,
     MAX_PURGE,
+    MAX_TIME_US,
     MAX_VALUE_DEPTH,
     check_computed_size,
     check_key,
@@ -76,6 +78,9 @@ class Changer:
                     check_value_size(size, self._max_value_bytes)
                 total += size
                 continue
+            if type(operation) is m.ImportKeys:
+                total += _check_entries(operation, self._max_value_bytes)
+                continue
             for text in _texts(operation):
                 check_value_size(len(text), self._max_value_bytes)
                 check_computed_size(len(text), "what was sent", _tag(operation))
@@ -86,7 +91,7 @@ class Changer:
         """Check its values in a thread, since it may take long."""
         texts = [text for operation in request.operations for text in _texts(operation)]
         size = sum(map(len, texts))
-        if self._aside_bytes + size > self._queue.max_bytes:
+        if self._aside_bytes and self._aside_bytes + size > self._queue.max_bytes:
             raise Busy(
                 f"{self._aside_bytes:,} bytes of values wait to be checked; the limit is "
                 f"{self._queue.max_bytes:,} (max_inflight_bytes). Nothing changed; try again"
@@ -94,8 +99,8 @@ class Changer:
         self._aside_bytes += size
         loop = asyncio.get_running_loop()
         try:
-            for text in texts:
-                await loop.run_in_executor(self._aside, check_json, text)
+            for some in _parts(texts):
+                await loop.run_in_executor(self._aside, _check_all, some)
         finally:
             self._aside_bytes -= size
 
@@ -162,6 +167,9 @@ class Changer:
                 return jobs.ClearStore(self._id_of(asset))
             case m.CheckKey(asset, key, if_revision):
                 return jobs.CheckKey(self._id_of(asset), check_key(key), if_revision)
+            case m.ImportKeys(asset, entries, replace):
+                check_admin(caller, "import entries, which says who wrote them")
+                return jobs.ImportKeys(self._id_of(asset), entries, replace)
             case m.RestoreStore(trash_id):
                 check_admin(caller, "restore from the trash")
                 return jobs.RestoreStore(trash_id)
@@ -190,12 +198,16 @@ def _settle_again(
 
 def check_admin(caller: Caller, what: str) -> None:
     """Raise Forbidden unless the caller is an operator."""
-    own = os.geteuid()
-    if caller.peer.uid not in (0, own):
+    if not is_admin(caller.peer):
         raise Forbidden(
-            f"uid {caller.peer.uid} may not {what}: that is for root and for uid {own}, "
+            f"uid {caller.peer.uid} may not {what}: that is for root and for uid {os.geteuid()}, "
             "the user of the daemon"
         )
+
+
+def is_admin(peer: Peer) -> bool:
+    """Whether this is an operator: root, or the user of the daemon."""
+    return peer.uid in (0, os.geteuid())
 
 
 def _texts(operation: m.AnyOperation) -> tuple[bytes, ...]:
@@ -207,7 +219,46 @@ def _texts(operation: m.AnyOperation) -> tuple[bytes, ...]:
             return operation.by, operation.default
         case m.MergeKey():
             return (operation.patch,)
+        case m.ImportKeys():
+            return tuple(entry.value for entry in operation.entries)
     return ()
+
+
+def _parts(texts: list[bytes]) -> Iterator[list[bytes]]:
+    """The texts, as many together as to hand over each alone would take longer than to check."""
+    part: list[bytes] = []
+    size = 0
+    for text in texts:
+        part.append(text)
+        size += len(text)
+        if size >= _LARGE_VALUE_BYTES:
+            yield part
+            part, size = [], 0
+    yield part
+
+
+def _check_all(texts: list[bytes]) -> None:
+    for text in texts:
+        check_json(text)
+
+
+def _check_entries(operation: m.ImportKeys, max_value_bytes: int) -> int:
+    """Check all of the entries but their JSON; return how long their values are together."""
+    if len(operation.entries) > MAX_IMPORT_KEYS:
+        raise InvalidRequest(
+            f"{len(operation.entries):,} entries; one import takes {MAX_IMPORT_KEYS:,}"
+        )
+    total = 0
+    for entry in operation.entries:
+        check_key(entry.key)
+        check_value_size(len(entry.value), max_value_bytes)
+        total += len(entry.value)
+        if entry.updated_at > MAX_TIME_US:
+            raise InvalidRequest(
+                f"updated_at of key {entry.key!r} is {entry.updated_at}, after the year 9999"
+            )
+        entry.updated_by.check()
+    return total
 
 
 def _tag(operation: m.AnyOperation) -> str:
@@ -230,6 +281,9 @@ def _size_of(operation: jobs.AnyOperation) -> int:
     match operation:
         case jobs.SetKey() | jobs.AdvanceKey():
             return 2 * len(operation.value) + _OPERATION_BYTES
+        case jobs.ImportKeys():
+            # Each entry has a writer of its own, which the journal holds beside that of the import.
+            return sum(2 * len(each.value) + 2 * _OPERATION_BYTES for each in operation.entries)
         case jobs.MergeKey():
             return 2 * len(operation.patch) + MAX_KEY_CHARS + _OPERATION_BYTES
     return _OPERATION_BYTES

@@ -15,7 +15,7 @@ from assetstore import messages as m
 from assetstore.errors import InvalidRequest, ProtocolError
 from assetstore.framing import HEADER_BYTES, FrameReader, frame
 from assetstore.limits import MAX_HELLO_BYTES
-from assetstored.changing import Caller
+from assetstored.changing import Caller, is_admin
 from assetstored.channel import Channel
 from assetstored.feed import Waiting
 from assetstored.loop import Loop
@@ -310,9 +310,12 @@ class Connection(Channel):
             return
         peer = peer_of(self._socket)
         self._caller = Caller(peer, recorded(hello.writer, peer))
-        self._frames.max_frame_bytes = self._server.limits.max_frame_bytes
+        limits = self._server.limits
+        self._frames.max_frame_bytes = (
+            limits.max_admin_frame_bytes if is_admin(peer) else limits.max_frame_bytes
+        )
         self._max_single_bytes = min(self._frames.max_frame_bytes, _SMALL_FRAME_BYTES)
-        self._send(self._server.welcome)
+        self._send(self._server.welcome(self._frames.max_frame_bytes))
 
     def _answer(self, answer: object, *, size: int = 0) -> None:
         was_full = self._is_full()

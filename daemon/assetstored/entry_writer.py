@@ -12,6 +12,7 @@ import msgspec
 
 from assetstore.errors import Conflict, Damaged, InvalidRequest
 from assetstore.limits import check_computed_size, check_value_size
+from assetstore.messages import ImportedEntry
 from assetstore.ordering import check_ordered, is_greater
 from assetstore.values import check_json, decode_value, encode_value
 from assetstored import jobs, keys, records
@@ -34,6 +35,8 @@ from assetstored.tables import (
 )
 
 _NEVER = Head(0, 0)
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Standing(NamedTuple):
@@ -90,6 +93,21 @@ class EntryWriter:
         deleted = DeletedRow(revision, head.sequence + 1)
         self._overlay.put(DELETED, where, seal_row(DELETED, where, deleted))
         return revision
+
+    def holds(self, row: CatalogRow, entry: ImportedEntry) -> bool:
+        """Whether the store holds this entry: equal in value, time and writer."""
+        standing = self._standing(row, entry.key, or_damaged=False)
+        return self._is_same(row, standing, entry)
+
+    def import_(self, row: CatalogRow, asset_id: int, entry: ImportedEntry) -> int | None:
+        """Write the entry as it is; returns the revision, or None where it stands there."""
+        standing = self._standing(row, entry.key, or_damaged=False)
+        if self._is_same(row, standing, entry):
+            return None
+        origin = entry.updated_at, msgspec.Raw(_encode(entry.updated_by))
+        return self._write(
+            row, asset_id, entry.key, standing, entry.value, "import", origin=origin
+        )[0]
 
     def check(self, row: CatalogRow, op: jobs.CheckKey) -> None:
         """Raise Conflict unless the key stands at this revision."""
@@ -177,6 +195,18 @@ class EntryWriter:
         ):
             raise records.damaged_beside(f"key {key!r} of asset {row.name!r}")
 
+    @staticmethod
+    def _is_same(row: CatalogRow, standing: Standing, entry: ImportedEntry) -> bool:
+        stored_key, record, _ = standing
+        if record is None or not records.is_sound(row.store_id, stored_key, record):
+            return False
+        held = records.decode_entry(record)
+        return (held.value, held.updated_at, held.updated_by) == (
+            entry.value,
+            entry.updated_at,
+            entry.updated_by,
+        )
+
     def _head_of_damaged(self, store_id: int, key: str, record: bytes) -> Head:
         """Where the key stood, if what is left of the record and the journal agree on it."""
         if len(record) < records.LEAST_BYTES:
@@ -198,6 +228,8 @@ class EntryWriter:
         standing: Standing,
         value: bytes,
         kind: str,
+        *,
+        origin: tuple[int, msgspec.Raw] | None = None,
     ) -> tuple[int, bytes]:
         store_id, stored_key, head = row.store_id, standing.stored_key, standing.head
         if standing.record is None:
@@ -213,13 +245,15 @@ class EntryWriter:
             previous=head.revision,
             sequence=head.sequence + 1,
             store_id=store_id,
+            origin=origin,
         )
+        updated_at, writer = origin or (self._now, self._journal.writer)
         record = records.encode_entry(
             store_id,
             stored_key,
             Head(revision, head.sequence + 1),
-            updated_at=self._now,
-            writer=self._journal.writer,
+            updated_at=updated_at,
+            writer=writer,
             value=value,
             long_key=key if keys.is_digest(stored_key) else None,
         )

@@ -130,7 +130,8 @@ def entry_at(reader: Reader, asset_id: int, key: str, at: int) -> Iterator[msgsp
 
 def entry_of(revision: int, row: JournalRow) -> msgspec.Raw:
     """The WireEntry that a change of a key wrote, encoded."""
-    return msgspec.Raw(_encode((revision, row.updated_at, row.writer, row.value)))
+    updated_at, writer = row.origin or (row.updated_at, row.writer)
+    return msgspec.Raw(_encode((revision, updated_at, writer, row.value)))
 
 
 def keys_changed(reader: Reader, asset_id: int, after: int) -> Iterator[list[str]]:
@@ -204,6 +205,7 @@ def event(reader: Reader, revision: int, row: JournalRow) -> tuple[object, ...]:
         row.value,
         row.writer,
         row.previous,
+        row.origin,
     )
 
 

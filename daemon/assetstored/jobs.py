@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from assetstore.errors import Refused, refusal
-from assetstore.messages import Order
+from assetstore.messages import ImportedEntry, Order
 from assetstored.changes import Slice
 from assetstored.tail import Delta
 
@@ -76,6 +76,12 @@ class CheckKey(Operation, frozen=True, tag="check"):
     if_revision: int
 
 
+class ImportKeys(Operation, frozen=True, tag="import"):
+    asset_id: int
+    entries: list[ImportedEntry]
+    replace: bool
+
+
 class CheckUnchanged(Operation, frozen=True, tag="check_unchanged"):
     """Refused as a conflict if anything of the asset was changed after that revision."""
 
@@ -106,6 +112,7 @@ AnyOperation: TypeAlias = (
     | MergeKey
     | CheckKey
     | CheckUnchanged
+    | ImportKeys
     | RestoreStore
     | MoveStore
     | PurgeStores

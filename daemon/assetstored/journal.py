@@ -69,6 +69,7 @@ class JournalWriter:
         previous: int = 0,
         sequence: int = 0,
         store_id: int = 0,
+        origin: tuple[int, msgspec.Raw] | None = None,
     ) -> int:
         """Note a change; returns its revision. The fields are those of JournalRow."""
         self._counters.revision += 1
@@ -76,6 +77,7 @@ class JournalWriter:
         row = JournalRow(
             asset_id, kind, key, value, self.writer, self._now, previous, sequence, store_id
         )
+        row.origin = origin
         self._rows.append((revision, row))
         return revision
 

@@ -12,7 +12,7 @@ from collections import deque
 from typing import NamedTuple, cast
 
 from assetstore import messages as m
-from assetstore.limits import FRAME_OVERHEAD_BYTES
+from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_IMPORT_BYTES
 from assetstore.version import VERSION
 from assetstored.connection import Connection
 from assetstored.loop import Loop
@@ -33,6 +33,11 @@ class ServerLimits(NamedTuple):
     def max_frame_bytes(self) -> int:
         return self.max_value_bytes + FRAME_OVERHEAD_BYTES
 
+    @property
+    def max_admin_frame_bytes(self) -> int:
+        """An operator may import the whole of an asset in one frame."""
+        return max(self.max_value_bytes, MAX_IMPORT_BYTES) + FRAME_OVERHEAD_BYTES
+
 
 class Server:
     """All connections, and what they share."""
@@ -47,12 +52,7 @@ class Server:
         self.latest: Connection | None = None
         self.crowd = 0
         self.all_gone = asyncio.Event()
-        self.welcome = m.Welcome(
-            m.PROTOCOL_VERSION,
-            store_id,
-            m.Limits(limits.max_value_bytes, limits.max_frame_bytes),
-            f"assetstored/{VERSION}",
-        )
+        self._store_id = store_id
         # Connections with more in them than a request by itself: those whose first turn it is, and
         # those that had one.
         self._fresh: deque[Connection] = deque()
@@ -60,6 +60,15 @@ class Server:
         self._works_off = False
         self._input_bytes = 0
         self._waiting: deque[tuple[Connection, int]] = deque()
+
+    def welcome(self, max_frame_bytes: int) -> m.Welcome:
+        """The answer to a hello, for a connection with this limit."""
+        return m.Welcome(
+            m.PROTOCOL_VERSION,
+            self._store_id,
+            m.Limits(self.limits.max_value_bytes, max_frame_bytes),
+            f"assetstored/{VERSION}",
+        )
 
     def connect(self, sock: socket.socket) -> None:
         """Serve this client, or tell it why not."""

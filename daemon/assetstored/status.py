@@ -81,6 +81,7 @@ class StatusReporter:
             "used_bytes": sizes["used_bytes"],
             "disk_free_bytes": disk_free,
             "map_bytes": sizes["map_bytes"],
+            "max_value_bytes": config.max_value_bytes,
             "connections": len(server.connections) if server else 0,
             "max_connections": server.limits.max_connections if server else 0,
             "requests": service.meters.requests if service else 0,

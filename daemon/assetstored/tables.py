@@ -114,6 +114,8 @@ class JournalRow(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     store, the one that it had before. ``previous``: the change of this key in this store before it;
     or the last time before that the asset was given another store. ``sequence``: as in a record.
     ``request``: of the first row of a change its id, and the outcomes to be answered again.
+    ``origin``: of an import, ``updated_at`` and ``updated_by`` of the entry. The row's own are
+    those of the import: rows are found by their time, and forgotten by their age.
     """
 
     asset_id: int
@@ -126,6 +128,7 @@ class JournalRow(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     sequence: int
     store_id: int
     request: tuple[bytes, msgspec.Raw] | None = None
+    origin: tuple[int, msgspec.Raw] | None = None
 
 
 class DeletedRow(Row, frozen=True):

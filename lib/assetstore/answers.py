@@ -12,7 +12,7 @@ import msgspec
 from assetstore import messages as m
 from assetstore.entries import Advance, Entry, time_from_us
 from assetstore.errors import AssetStoreError, Conflict, ProtocolError, refusal
-from assetstore.events import Difference, Event, Rewound
+from assetstore.events import Difference, Event, Origin, Rewound
 from assetstore.values import decode_value
 
 
@@ -39,6 +39,9 @@ def event_of(event: m.WireEvent) -> Event:
     """The event; the value of a key, or the detail of what was done to an asset or the store."""
     content = None if event.value is None else decode_value(event.value)
     is_of_key = event.key is not None
+    origin = None
+    if event.origin is not None:
+        origin = Origin(time_from_us(event.origin.updated_at), event.origin.updated_by)
     if not is_of_key and not isinstance(content, dict | None):
         raise ProtocolError(f"the detail of a {event.kind!r} is no JSON object")
     return Event(
@@ -51,6 +54,7 @@ def event_of(event: m.WireEvent) -> Event:
         detail=None if is_of_key else content,
         updated_by=event.updated_by,
         previous=event.previous,
+        origin=origin,
     )
 
 

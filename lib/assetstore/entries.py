@@ -42,12 +42,7 @@ class Writer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         if self.kind in ("watcher", "api", "cli", "daemon") and given:
             raise InvalidRequest(f"writer of kind {self.kind!r} takes no {', '.join(given)}")
         for name in ("dag_id", "run_id", "task_id"):
-            text = getattr(self, name)
-            if text is not None and len(text) > MAX_NAME_CHARS:
-                raise InvalidRequest(
-                    f"writer's {name} is {len(text):,} characters long; "
-                    f"the limit is {MAX_NAME_CHARS:,}"
-                )
+            _check_length(name, getattr(self, name))
 
 
 class RecordedWriter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -65,6 +60,11 @@ class RecordedWriter(msgspec.Struct, frozen=True, array_like=True, forbid_unknow
     uid: int
     gid: int
     pid: int
+
+    def check(self) -> None:
+        """Raise InvalidRequest where a text is longer than any that was recorded."""
+        for name in ("kind", "dag_id", "run_id", "task_id"):
+            _check_length(name, getattr(self, name))
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -85,6 +85,13 @@ class Advance(msgspec.Struct, frozen=True):
 
     applied: bool
     entry: Entry
+
+
+def _check_length(name: str, text: str | None) -> None:
+    if text is not None and len(text) > MAX_NAME_CHARS:
+        raise InvalidRequest(
+            f"writer's {name} is {len(text):,} characters long; the limit is {MAX_NAME_CHARS:,}"
+        )
 
 
 def time_from_us(microseconds: int) -> datetime:

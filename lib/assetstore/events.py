@@ -14,12 +14,20 @@ from assetstore.entries import Entry, RecordedWriter
 from assetstore.messages import AssetRef
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """When, and by whom, an entry was written before it was imported."""
+
+    updated_at: datetime
+    updated_by: RecordedWriter
+
+
 class Event(msgspec.Struct, frozen=True):
     """One change that was committed: what, when, and by whom.
 
-    ``kind`` of a key: "set", "delete", "advance", "increment", "merge", "rewind"; ``value`` is its
-    new value, None where it was deleted; ``previous`` is the revision of the change of this key
-    before it, or 0.
+    ``kind`` of a key: "set", "delete", "advance", "increment", "merge", "rewind", "import";
+    ``value`` is its new value, None where it was deleted; ``previous`` is the revision of the
+    change of this key before it, or 0. Of an import ``updated_at`` and ``updated_by`` say when it
+    was imported and by whom, and ``origin`` when and by whom the entry was written before.
 
     ``kind`` of an asset, with key None: "clear", "activated", "deactivated", "restored", "moved",
     "dropped"; of the whole store, with asset None too: "manifest". ``detail`` says more of these.
@@ -35,6 +43,7 @@ class Event(msgspec.Struct, frozen=True):
     detail: dict[str, Any] | None
     updated_by: RecordedWriter
     previous: int
+    origin: Origin | None = None
 
 
 class Difference(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ from assetstore.messages import (
     GetMany,
     Hello,
     History,
+    ImportKeys,
     ItemPage,
     Items,
     KeyPage,
@@ -178,6 +179,9 @@ def _check_sizes(operations: Sequence[AnyOperation], limits: Limits) -> None:
             check_value_size(len(operation.value), limits.max_value_bytes)
         elif isinstance(operation, MergeKey):
             check_value_size(len(operation.patch), limits.max_value_bytes)
+        elif isinstance(operation, ImportKeys):
+            for entry in operation.entries:
+                check_value_size(len(entry.value), limits.max_value_bytes)
 
 
 def read_answer(kind: type[Request], payload: bytes) -> AnyAnswer:

@@ -49,6 +49,13 @@ MAX_PURGE = 200
 MAX_REWIND_KEYS = 10_000
 MAX_REWIND_BYTES = 8 << 20
 
+#: The most entries that one import writes, and how long they may be together, as msgpack.
+MAX_IMPORT_KEYS = 10_000
+MAX_IMPORT_BYTES = 8 << 20
+
+#: The end of the year 9999 in microseconds since 1970: what a datetime can say.
+MAX_TIME_US = 253_402_300_799_999_999
+
 #: The longest that a request for events waits for one.
 MAX_WAIT_MS = 60_000
 

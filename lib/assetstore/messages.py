@@ -59,13 +59,21 @@ class WireEntry(Message, frozen=True):
     value: bytes
 
 
+class Origin(Message, frozen=True):
+    """When, and by whom, an entry was written before it was imported."""
+
+    updated_at: int
+    updated_by: RecordedWriter
+
+
 class WireEvent(Message, frozen=True):
     """One change, as the journal holds it.
 
     ``kind`` says what was done. ``key`` is None where it was done to the asset; name and uri too
     where it was done to the whole store. ``value``: the new value of a key in JSON text, None where
     it was deleted; of the others a JSON object that says more. ``previous``: the revision of the
-    change of this key before it, or 0.
+    change of this key before it, or 0. ``origin``: of an import, what the entry says of itself;
+    the time and the writer of the event are those of the import.
     """
 
     revision: int
@@ -77,6 +85,7 @@ class WireEvent(Message, frozen=True):
     value: bytes | None
     updated_by: RecordedWriter
     previous: int
+    origin: Origin | None
 
 
 class Difference(Message, frozen=True):
@@ -191,6 +200,28 @@ class CheckKey(Operation, frozen=True, tag="check"):
     if_revision: Counter
 
 
+class ImportedEntry(Message, frozen=True):
+    """An entry of another store, or of this one once, with the time and the writer it had there."""
+
+    key: str
+    updated_at: Counter
+    updated_by: RecordedWriter
+    value: bytes
+
+
+class ImportKeys(Operation, frozen=True, tag="import"):
+    """Write these entries, in this order, as they were; at most 10,000.
+
+    What stands there already, equal in value, time and writer, is left as it is. With ``replace``
+    the asset holds these and nothing else afterwards: unless it does so now, all it holds goes to
+    the trash, and these are written. Outcome: how many were written.
+    """
+
+    asset: AssetRef
+    entries: list[ImportedEntry]
+    replace: bool
+
+
 class RestoreStore(Operation, frozen=True, tag="restore"):
     """Give a cleared store back to its asset; what it holds now goes to the trash.
 
@@ -229,6 +260,7 @@ AnyOperation: TypeAlias = (
     | IncrementKey
     | MergeKey
     | CheckKey
+    | ImportKeys
     | RestoreStore
     | MoveStore
     | PurgeStores

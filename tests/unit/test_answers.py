@@ -27,6 +27,7 @@ def wire_event(**changes: Any) -> m.WireEvent:
         "value": b"[1]",
         "updated_by": WRITER,
         "previous": 3,
+        "origin": None,
     }
     return m.WireEvent(**{**fields, **changes})
 

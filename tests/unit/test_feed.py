@@ -139,7 +139,9 @@ def test_events_come_in_order_with_all_that_the_journal_has_of_them(tmp_path: Pa
         page = scene.feed.following(ALL, first, 10)
 
         assert page.next == scene.last + 1 == first + 2
-        (revision, updated_at, kind, name, uri, key, value, writer, previous), deleted = page.events
+        (revision, updated_at, kind, name, uri, key, value, writer, previous, _), deleted = (
+            page.events
+        )
         assert (revision, kind, name, uri, key, value, previous) == (
             first,
             "set",

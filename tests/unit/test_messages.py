@@ -19,8 +19,9 @@ ENTRY = m.WireEntry(7, 1_700_000_000_000_000, WRITER, b'{"a":1}')
 INFO = m.AssetInfo("orders", "s3://data/orders/", None, "active", 1, 2)
 TRASH = m.TrashInfo(3, "orders", "s3://data/orders/", "cleared", 1, 2, 3, 4096)
 
-EVENT = m.WireEvent(7, 1, "set", "orders", "s3://data/orders/", "k", b"1", WRITER, 3)
-MANIFEST = m.WireEvent(8, 1, "manifest", None, None, None, b"{}", WRITER, 0)
+EVENT = m.WireEvent(7, 1, "set", "orders", "s3://data/orders/", "k", b"1", WRITER, 3, None)
+IMPORTED = m.WireEvent(9, 2, "import", "x", "x", "k", b"1", WRITER, 3, m.Origin(1, WRITER))
+MANIFEST = m.WireEvent(8, 1, "manifest", None, None, None, b"{}", WRITER, 0, None)
 REQUEST_ID = bytes(range(16))
 
 OPERATIONS: list[m.AnyOperation] = [
@@ -31,6 +32,7 @@ OPERATIONS: list[m.AnyOperation] = [
     m.IncrementKey(ORDERS, "k", b"1", b"0"),
     m.MergeKey(ORDERS, "k", b'{"a":1}', [["b"], ["c", "d"]], "max", "value"),
     m.CheckKey(ORDERS, "k", 0),
+    m.ImportKeys(ORDERS, [m.ImportedEntry("k", 1, WRITER, b"1")], True),
     m.RestoreStore(3),
     m.MoveStore(ORDERS, m.AssetRef(name="x"), False),
     m.PurgeStores([1, 2, 3]),
@@ -65,7 +67,7 @@ ANSWERS = [
     m.FoundMany(3, [ENTRY, None]),
     m.Changed(4, [m.Outcome(8, 1, ENTRY, None), m.Outcome(None, 0, None, ORDERS)]),
     m.Rewound(5, 9, [m.Difference("k", None, ENTRY), m.Difference("l", ENTRY, None)]),
-    m.EventPage(7, [EVENT, MANIFEST], 9),
+    m.EventPage(7, [EVENT, MANIFEST, IMPORTED], 9),
     m.KeyPage(9, ["a", "é", "😀"], True),
     m.ItemPage(10, [("a", ENTRY)], False),
     m.Counted(11, 3, None),

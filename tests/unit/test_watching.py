@@ -36,7 +36,7 @@ Wait = Callable[..., Any]
 
 def event(revision: int, key: str = "k", value: bytes | None = b"1") -> m.WireEvent:
     kind = "delete" if value is None else "set"
-    return m.WireEvent(revision, 5, kind, "orders", "orders", key, value, WRITER, 0)
+    return m.WireEvent(revision, 5, kind, "orders", "orders", key, value, WRITER, 0, None)
 
 
 def follow_blocking(
