@@ -56,8 +56,9 @@ def history(session: Session, asset: Named, words: tuple[str, ...], limit: int |
     'rewind'. That there are none is no error.
 
     --json: {"revision", "kind", "name", "uri", "key", "value", "detail", "updated_at",
-    "updated_by", "previous"}; key and value are null for what happened to the asset, and value
-    for a delete.
+    "updated_by", "previous", "origin_updated_at", "origin_updated_by"}; key and value are null for
+    what happened to the asset, and value for a delete. The last two are of an import: when and by
+    whom the entry was written first, where "updated_by" is who imported it. Else they are null.
     """
     out = session.out
     with session.client() as client:
@@ -186,10 +187,15 @@ def _show_as_they_come(session: Session, coming: Coming, line: Callable[[Event],
         raise
 
 
+def _by(event: Event) -> str:
+    by = writer_text(event.updated_by)
+    return by if event.origin is None else f"{by} from {writer_text(event.origin.updated_by)}"
+
+
 def _when_by_and_value(event: Event, screen: Screen) -> tuple[str, str, str]:
     content = event.value if event.detail is None else event.detail
     return (
         moment(event.updated_at, screen),
-        writer_text(event.updated_by),
+        _by(event),
         "-" if content is None else json_cell(content, screen),
     )

@@ -56,6 +56,10 @@ _VERBS: dict[str, dict[str, str]] = {
         "metrics": "monitoring:metrics",
         "check": "monitoring:check",
     },
+    "Moving": {
+        "export": "transfers:export",
+        "import": "transfers:import_",
+    },
     "Trash": {
         "trash": "trash:trash",
         "sweep": "trash:sweep",

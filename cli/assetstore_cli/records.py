@@ -10,6 +10,7 @@ from typing import Any
 
 from assetstore import AssetInfo, Difference, Entry, Event, RecordedWriter, TrashInfo
 from assetstore.entries import time_from_us
+from assetstore.transfers import ImportedAsset
 from assetstore_cli.render import timestamp
 
 #: Where the status report has times, which it counts in microseconds since 1970.
@@ -42,6 +43,9 @@ def event_record(event: Event) -> dict[str, Any]:
         "updated_at": event.updated_at,
         "updated_by": writer_record(event.updated_by),
         "previous": event.previous,
+        # Flat, as all times are: of an import, when and by whom the entry was written before.
+        "origin_updated_at": event.origin.updated_at if event.origin else None,
+        "origin_updated_by": writer_record(event.origin.updated_by) if event.origin else None,
     }
 
 
@@ -78,6 +82,18 @@ def trash_record(store: TrashInfo) -> dict[str, Any]:
         "drops_at": store.drops_at,
         "entries": store.entries,
         "size_bytes": store.size_bytes,
+    }
+
+
+def imported_record(asset: ImportedAsset) -> dict[str, Any]:
+    return {
+        "name": asset.name,
+        "uri": asset.uri,
+        "state": asset.state,
+        "added": asset.added,
+        "changed": asset.changed,
+        "removed": asset.removed,
+        "unchanged": asset.unchanged,
     }
 
 

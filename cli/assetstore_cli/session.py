@@ -6,11 +6,12 @@ Rule: standard output carries the answer and nothing else; questions go to stand
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TextIO, TypeVar
+from typing import Any, BinaryIO, Concatenate, ParamSpec, TextIO, TypeVar
 
 import click
 
@@ -81,6 +82,14 @@ class Output:
             self._write(text + "\n")
         else:
             _or_output_error(lambda: buffer.write(text.encode() + b"\n"))
+
+    def binary(self, file: BinaryIO) -> None:
+        """Write what is in the file, byte for byte."""
+        self.flush()
+        buffer = getattr(self._stream, "buffer", None)
+        if buffer is None:
+            raise OutputFailed("standard output is closed")
+        _or_output_error(lambda: shutil.copyfileobj(file, buffer))
 
     def flush(self) -> None:
         """Everything written is out, or this raises."""

@@ -149,7 +149,12 @@ class _Export:
         self._total = 0
         self._tracked = Tracked()
 
-    def run(self, client: Client, wanted: list[AssetRef] | None, store_id: str) -> Exported:
+    def run(
+        self,
+        client: Client,
+        wanted: list[AssetRef] | None,
+        store_id: str,
+    ) -> Exported:
         self._at = self._position() - 1
         self._tracked = Tracked(self._at + 1)
         infos: list[AssetInfo] = []

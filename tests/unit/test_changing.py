@@ -13,6 +13,7 @@ from tests.support.serving import Serving, serve
 from tests.support.store import WRITER
 
 from assetstore import messages as m
+from assetstore.entries import RecordedWriter
 from assetstore.errors import (
     Busy,
     Forbidden,
@@ -22,7 +23,14 @@ from assetstore.errors import (
     UnknownAsset,
     refusal,
 )
-from assetstore.limits import MAX_COMPUTED_BYTES, MAX_OPERATIONS, MAX_PURGE, MAX_VALUE_DEPTH
+from assetstore.limits import (
+    MAX_COMPUTED_BYTES,
+    MAX_IMPORT_KEYS,
+    MAX_OPERATIONS,
+    MAX_PURGE,
+    MAX_TIME_US,
+    MAX_VALUE_DEPTH,
+)
 from assetstore.requests import new_request_id
 from assetstored import jobs
 from assetstored.changes import Slice
@@ -349,5 +357,58 @@ def test_a_repeat_of_what_was_refused_is_refused_the_same_way(tmp_path: Path) ->
                 messages.append((str(refused.value), refused.value.detail))
             assert messages[0] == messages[1]
         assert scene.serving.reader.get(A, "k") is None
+
+    play(tmp_path, scenario)
+
+
+# --- imports
+
+
+def entry(key: str, value: bytes = b"1", time: int = 5, kind: str = "task") -> m.ImportedEntry:
+    writer = RecordedWriter(kind, None, None, None, None, 1, 2, 3)
+    return m.ImportedEntry(key, time, writer, value)
+
+
+def test_an_import_is_for_operators(tmp_path: Path) -> None:
+    async def scenario(scene: Scene) -> None:
+        operation = m.ImportKeys(A, [entry("k")], False)
+        with pytest.raises(Forbidden, match="may not import entries, which says who wrote them"):
+            await scene.ask(change(operation), SOMEBODY)
+        ((_, count, *_),) = await scene.ask(change(operation), OPERATOR)
+        assert count == 1
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (entry(""), "key is empty"),
+        (entry("k" * 513), "512"),
+        (entry("k", b"{"), "not JSON"),
+        (entry("k", b"null"), "None"),
+        (entry("k", b"1" * (1 << 20) + b"1"), "max_value_bytes"),
+        (entry("k", time=MAX_TIME_US + 1), "after the year 9999"),
+        (entry("k", kind="x" * 1_501), "1,500"),
+    ],
+)
+def test_an_entry_beyond_a_limit_is_refused_with_all_others(
+    tmp_path: Path, wrong: m.ImportedEntry, why: str
+) -> None:
+    async def scenario(scene: Scene) -> None:
+        with pytest.raises(InvalidRequest, match=why):
+            await scene.ask(change(m.ImportKeys(A, [entry("good"), wrong], False)), OPERATOR)
+        assert scene.serving.reader.get(A, "good") is None
+
+    play(tmp_path, scenario)
+
+
+def test_one_import_takes_10000_entries(tmp_path: Path) -> None:
+    async def scenario(scene: Scene) -> None:
+        most = [entry(f"k{number}") for number in range(MAX_IMPORT_KEYS)]
+        with pytest.raises(InvalidRequest, match="10,001 entries; one import takes 10,000"):
+            await scene.ask(change(m.ImportKeys(A, [*most, entry("more")], False)), OPERATOR)
+        ((_, count, *_),) = await scene.ask(change(m.ImportKeys(A, most, False)), OPERATOR)
+        assert count == MAX_IMPORT_KEYS
 
     play(tmp_path, scenario)

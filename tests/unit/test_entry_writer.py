@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from tests.support.store import Store, change
 
+from assetstore.entries import RecordedWriter
 from assetstore.errors import Conflict, Damaged, InvalidRequest
 from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
-from assetstore.messages import AssetRef, Outcome, WireEntry
+from assetstore.messages import AssetRef, ImportedEntry, Outcome, WireEntry
 from assetstored import jobs, keys
 
 A = 1
@@ -426,3 +427,13 @@ def test_a_damaged_entry_can_be_deleted(damaged: Store) -> None:
 def test_a_damaged_entry_is_cleared_with_the_others(damaged: Store) -> None:
     assert damaged.clear("a") == 2
     assert damaged.contents("a") == {}
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_damaged_entry_is_mended_by_an_import(damaged: Store, replace: bool) -> None:
+    writer = RecordedWriter("task", "d", "r", "t", -1, 1, 2, 3)
+    entries = [ImportedEntry(key, 5, writer, b"7") for key in ("bad", "good")]
+
+    assert outcome(damaged, jobs.ImportKeys(A, entries, replace)).count == 2
+    assert outcome(damaged, jobs.ImportKeys(A, entries, replace)).count == 0
+    assert damaged.contents("a") == {"bad": b"7", "good": b"7"}

@@ -149,7 +149,10 @@ class _Export:
         self._tracked = Tracked()
 
     async def run(
-        self, client: AsyncClient, wanted: list[AssetRef] | None, store_id: str
+        self,
+        client: AsyncClient,
+        wanted: list[AssetRef] | None,
+        store_id: str,
     ) -> Exported:
         self._at = await self._position() - 1
         self._tracked = Tracked(self._at + 1)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from assetstore.asynchronous.client import AsyncClient
-from assetstore.errors import InvalidRequest
+from assetstore.errors import Damaged, InvalidRequest
 from assetstore.limits import (
     MAX_IMPORT_BYTES,
     MAX_IMPORT_KEYS,
@@ -20,7 +20,10 @@ from assetstore.limits import (
     check_value_size,
 )
 from assetstore.messages import (
+    Absent,
     AssetRef,
+    Found,
+    Get,
     ImportedEntry,
     ImportKeys,
     ItemPage,
@@ -145,6 +148,36 @@ class _Import:
 
     async def _compare(self, section: Section) -> Comparison:
         """How the entries of the file differ from what is there."""
+        try:
+            return await self._compare_pages(section)
+        except Damaged:
+            # To import is the way to mend it, so each key is asked for by itself.
+            return await self._compare_each(section)
+
+    async def _compare_each(self, section: Section) -> Comparison:
+        """The same with damaged entries, which count as changed. Those that are there and not in
+        the file, as far as replace is concerned, are what is left of the count."""
+        ref = _exact(section)
+        added = changed = unchanged = 0
+        for entry in entries_of(self._file, section):
+            try:
+                answer: Found | Absent = await self._calls.call(Get, ref, entry.key)
+            except Damaged:
+                changed += 1
+                continue
+            if isinstance(answer, Absent):
+                added += 1
+                continue
+            held = answer.entry
+            its = ImportedEntry(entry.key, held.updated_at, held.updated_by, held.value)
+            unchanged += its == entry
+            changed += its != entry
+        others = 0
+        if self._replace:
+            others = await self._client.store(ref).count() - changed - unchanged
+        return Comparison(added, changed, max(others, 0), unchanged)
+
+    async def _compare_pages(self, section: Section) -> Comparison:
         ours = {entry.key: digest_of(entry) for entry in entries_of(self._file, section)}
         changed = unchanged = others = 0
         after: str | None = None
