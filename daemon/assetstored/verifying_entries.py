@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from assetstore.errors import InvalidRequest
+from assetstore.values import check_json
 from assetstored import keys, records
 from assetstored.findings import Finding, Kind
 from assetstored.image import Image
@@ -81,8 +83,8 @@ class EntriesCheck:
         try:
             key = records.long_key(record) or stored_key.decode()
             entry = records.decode_entry(record)
-            msgspec.json.decode(entry.value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            check_json(entry.value)
+        except (msgspec.DecodeError, UnicodeDecodeError, InvalidRequest) as exc:
             yield _finding("entry", owner, f"its record cannot be decoded: {exc}", shown)
             return
         if keys.stored_key(key) != stored_key:

@@ -83,7 +83,7 @@ def test_what_happened_to_assets_stands_in_the_log(
 
     assert list(events[0]) == [
         "revision", "kind", "name", "uri", "key", "value", "detail", "updated_at", "updated_by",
-        "previous",
+        "previous", "origin_updated_at", "origin_updated_by",
     ]  # fmt: skip
     told = [(event["kind"], event["name"], event["detail"]) for event in events]
     assert told[:2] == [("set", "orders", None), ("clear", "orders", {"entries": 1})]

@@ -158,7 +158,7 @@ def test_history_as_json(cli: Cli, client: Client) -> None:
 
     assert list(first) == [
         "revision", "kind", "name", "uri", "key", "value", "detail", "updated_at", "updated_by",
-        "previous",
+        "previous", "origin_updated_at", "origin_updated_by",
     ]  # fmt: skip
     assert (first["kind"], first["value"], first["previous"]) == ("set", 1, 0)
     assert (deleted["kind"], deleted["value"]) == ("delete", None)

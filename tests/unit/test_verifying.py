@@ -33,7 +33,9 @@ from tests.support.meddling import (
 )
 from tests.support.store import Store
 
-from assetstored import datadir, keys, wal
+from assetstore.entries import RecordedWriter
+from assetstore.messages import ImportedEntry
+from assetstored import datadir, jobs, keys, wal
 from assetstored.catalog import index_keys
 from assetstored.findings import REMEDIES, CannotVerify, Finding, Progress, Summary
 from assetstored.image import Image
@@ -156,6 +158,18 @@ def test_a_store_is_sound_after_moves_drops_restores_and_returns(data_dir: Path)
         store.put("customers", "new", b"3")
 
     assert summary_of(data_dir).assets == 4
+
+
+def test_whatever_a_value_may_be_is_sound(data_dir: Path) -> None:
+    with Store(data_dir) as store:
+        for number, text in enumerate((b"9" * 5_000, b" [1e2 ]\n", b"[" * 255 + b"]" * 255)):
+            store.put("orders", f"k{number}", text)
+        writer = RecordedWriter("task", "d", "r", "t", -1, 1, 2, 3)
+        imported = [ImportedEntry("a", 5, writer, b"1"), ImportedEntry("new", 5, writer, b"2")]
+        for replace in (False, True):
+            store.operate(jobs.ImportKeys(ORDERS, imported, replace))
+
+    assert summary_of(data_dir).stores == 5
 
 
 def test_a_new_store_without_any_asset_is_sound(tmp_path: Path) -> None:
