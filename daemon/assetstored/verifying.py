@@ -193,6 +193,9 @@ class _Check:
         yield Progress("entries", 0, total)
         for store_id, owner in owners.items():
             try:
+                if not self._image.has_store(store_id):
+                    entries.give_up_on(store_id)  # told with the tables
+                    continue
                 yield from _with_progress("entries", entries.check_store(store_id), total)
             except engine.EngineError as exc:
                 entries.give_up_on(store_id)
@@ -210,10 +213,12 @@ class _Check:
         total = self._image.count(JOURNAL)
         yield Progress("journal", 0, total)
         contents = self._contents
-        steps = self._guarded(entries.check_journal(contents.catalog), "the journal")
+        checked = entries.check_journal(contents.catalog, is_whole=not contents.unreadable)
+        steps = self._guarded(checked, "the journal")
         yield from _with_progress("journal", steps, total)
-        dropped = contents.being_dropped()
-        yield from self._guarded(entries.check_other_deleted(dropped), "table 'deleted'")
+        if not contents.unreadable:
+            dropped = contents.being_dropped()
+            yield from self._guarded(entries.check_other_deleted(dropped), "table 'deleted'")
         yield Progress("journal", total, total)
 
     def _guarded(self, steps: Iterable[T], what: str) -> Iterator[T | Finding]:

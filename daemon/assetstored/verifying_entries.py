@@ -158,14 +158,18 @@ class EntriesCheck:
                 return  # told when the journal is gone through
             revision, was_deleted = row.previous, was_deleted or row.value is None
 
-    def check_journal(self, catalog: dict[int, CatalogRow]) -> Iterator[Finding | int]:
+    def check_journal(
+        self, catalog: dict[int, CatalogRow], *, is_whole: bool
+    ) -> Iterator[Finding | int]:
         """The journal is whole, from the first revision on that it has not forgotten.
 
+        ``is_whole``: that of the catalog all rows could be read.
         Yields a number now and then, too: how many rows there were so far.
         """
         due = self._counters.compacted + 1
         gaps = 0
         lost: dict[tuple[int, str], int] = {}
+        nobodys: set[int] = set()
         for where, stored in self._image.rows(JOURNAL):
             self.events += 1
             if self.events % _STRIDE == 0:
@@ -180,7 +184,12 @@ class EntriesCheck:
             if isinstance(row, Finding):
                 yield Finding("journal", row.problem)
                 continue
-            yield from self._check_row(revision, row, catalog)
+            asset = catalog.get(row.asset_id)
+            if row.asset_id and asset is None and is_whole and row.asset_id not in nobodys:
+                nobodys.add(row.asset_id)  # once of each
+                problem = f"revision {revision} of the journal is of no asset ({row.asset_id})"
+                yield Finding("journal", problem, key=row.key)
+            yield from self._check_row(revision, row, asset)
             if (
                 row.key is not None
                 and revision > self._counters.compacted
@@ -200,13 +209,9 @@ class EntriesCheck:
             yield from self._check_lost(store_id, key, revision)
 
     def _check_row(
-        self, revision: int, row: JournalRow, catalog: dict[int, CatalogRow]
+        self, revision: int, row: JournalRow, asset: CatalogRow | None
     ) -> Iterator[Finding]:
-        asset = catalog.get(row.asset_id)
         name, uri = (asset.name, asset.uri) if asset else (None, None)
-        if row.asset_id and asset is None:
-            problem = f"revision {revision} of the journal is of no asset ({row.asset_id})"
-            yield Finding("journal", problem, key=row.key)
         if row.previous >= revision:
             problem = f"revision {revision} of the journal has a later one before it"
             yield Finding("journal", f"{problem}: {row.previous}", name, uri, row.key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,11 +19,17 @@ from tests.support.meddling import flip_a_bit, meddling
 from tests.support.waiting import wait_until
 
 from assetstore import Client
+from assetstored import records
+from assetstored.image import Image
+from assetstored.wal import BLOCK
 
 MakeDaemon: TypeAlias = Callable[..., Daemon]
 
 #: As many small entries as make the data file long enough to lose its second half.
 MANY = 2_000
+
+#: They are opened in groups of 500.
+STORES = 1_200
 
 
 @pytest.fixture
@@ -271,3 +278,87 @@ def test_interrupted_it_ends_with_its_program_and_no_traceback(stopped: Daemon) 
 
     assert shown.code == 130
     assert "Traceback" not in shown.out
+
+
+# --- what only a running daemon can show
+
+
+def test_a_log_that_is_damaged_under_a_daemon_that_runs_is_found(daemon: Daemon) -> None:
+    with daemon.client() as client:
+        client.store("orders").set("a", 0)
+        client.checkpoint()
+        # From here on all stays in the log.
+        writer = daemon.status()["writer_pid"]
+        os.kill(writer, signal.SIGSTOP)
+        try:
+            before = (daemon.data_dir / "data.wal").read_bytes()
+            for number in range(5):
+                client.store("orders").set("a", number)
+            sound = Cli("/nowhere")("verify", str(daemon.data_dir), "--json")
+            after = (daemon.data_dir / "data.wal").read_bytes()
+            written = [
+                at
+                for at in range(0, len(after), 4096)
+                if after[at : at + 64] != before[at : at + 64]
+            ]
+            with open(daemon.data_dir / "data.wal", "r+b") as log:
+                log.seek(written[2])
+                log.write(bytes(BLOCK))
+
+            ran = Cli("/nowhere")("verify", str(daemon.data_dir), "--json")
+        finally:
+            os.kill(writer, signal.SIGCONT)
+
+        assert (sound.code, sound.records[-1]["was_live"]) == (0, True), sound.out
+        assert ran.code == 6
+        finding, summary = ran.records
+        assert finding["kind"] == "log"
+        assert "is missing, and revision" in finding["problem"]
+        assert summary["was_live"] is True
+        # The daemon has it all in memory, and brings it into the data file.
+        client.checkpoint()
+
+
+@pytest.fixture(scope="module")
+def many_stores(
+    starter: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Daemon, Client]]:
+    """A daemon with so many stores that they are opened in three groups; "n" is the number."""
+    daemon = Daemon(tmp_path_factory.mktemp("many"))
+    daemon.set_manifest(*(f"asset-{number}" for number in range(STORES)))
+    with daemon, daemon.client(timeout=30.0) as client:
+        for first in range(0, STORES, 100):
+            with client.transaction() as together:
+                for number in range(first, first + 100):
+                    together.store(f"asset-{number}").set("n", number)
+        yield daemon, client
+    assert daemon.verify() == []
+
+
+@pytest.mark.parametrize("commit_after", [None, 0, 1, 499, 500, 501, 999, 1_100])
+def test_all_stores_are_read_of_one_snapshot_whatever_is_committed_meanwhile(
+    many_stores: tuple[Daemon, Client], commit_after: int | None
+) -> None:
+    daemon, client = many_stores
+    changed = client.store(f"asset-{STORES - 1}")
+    changed.set("n", STORES - 1)
+    client.checkpoint()
+
+    with Image(daemon.data_dir, is_live=True) as image:
+        ids = [int(name[1:], 16) for name in image.stores()]
+        found = []
+        for place, store_id in enumerate(ids):
+            if place == commit_after:
+                changed.set("n", -1)
+                client.store("asset-0").clear()
+                client.store("asset-0").set("n", 0)
+                client.checkpoint()
+            for key, record in image.rows(store_id):
+                assert records.is_sound(store_id, key, record)
+                found.append(int(records.decode_entry(record).value))
+        was_newest = image.is_newest()
+
+    # Stores that earlier rounds have cleared are there too.
+    assert sorted(set(found)) == list(range(STORES))
+    assert len(found) == len(ids)
+    assert was_newest == (commit_after is None)

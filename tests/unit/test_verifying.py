@@ -5,12 +5,15 @@ nothing else; a sound store, in whatever state, has none.
 from __future__ import annotations
 
 import os
+import random
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.amount import amount
 from tests.support.meddling import (
     Meddle,
     add_to_the_trash,
@@ -58,6 +61,13 @@ from assetstored.verifying import Step, verify
 from assetstored.wal import BLOCK, FILE_BYTES, Wal
 
 LONG = "ü" * 300
+
+#: Random bits that are flipped, one at a time.
+FLIPS = amount(200, whole=10_000)
+
+#: LMDB's first two pages have no checksum: with another number of its last commit, the commit
+#: before it counts, which is a sound store too.
+METAS_BYTES = 2 * 4096
 
 #: The assets of the fixture, and their stores. 1 and 2 are in the trash under these ids.
 ORDERS, CUSTOMERS, GONE, NEVER_WRITTEN = 1, 2, 3, 4
@@ -313,6 +323,17 @@ def test_of_one_damaged_record_one_thing_is_said(data_dir: Path, meddle: Meddle)
     assert (finding.asset, finding.uri, finding.key) == ("orders", "orders", "a")
 
 
+@pytest.mark.parametrize(
+    "meddle",
+    [drop_a_sub_database(ORDERS_STORE), flip_a_bit_of_a_row(CATALOG, id_key(ORDERS))],
+)
+def test_of_what_is_gone_as_a_whole_not_each_key_is_told(data_dir: Path, meddle: Meddle) -> None:
+    with meddling(data_dir) as (env, txn):
+        meddle(env, txn)
+
+    assert {finding.kind for finding in findings_of(data_dir)} <= {"store", "row", "orphan"}
+
+
 def test_of_a_damaged_record_with_a_long_key_its_beginning_is_told(data_dir: Path) -> None:
     with meddling(data_dir) as (env, txn):
         flip_a_bit(ORDERS_STORE, keys.stored_key(LONG))(env, txn)
@@ -440,6 +461,28 @@ def revision_of(data_dir: Path) -> int:
         counters = read_row(image, META, b"counters", Counters)
     assert counters is not None
     return counters.revision
+
+
+def test_a_bit_that_is_flipped_anywhere_is_found_or_changes_nothing_that_is_read(
+    data_dir: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    data = data_dir / datadir.DATA_FILE
+    sound, whole = data.read_bytes(), everything(data_dir)
+    counted: Counter[str] = Counter()
+    for _ in range(FLIPS):
+        at, bit = rng.randrange(METAS_BYTES, len(sound)), 1 << rng.randrange(8)
+        data.write_bytes(sound[:at] + bytes([sound[at] ^ bit]) + sound[at + 1 :])
+
+        findings = findings_of(data_dir)
+
+        if findings:
+            counted[findings[0].kind] += 1
+        else:
+            counted["none"] += 1
+            assert everything(data_dir) == whole, f"bit {bit} of byte {at}"
+    print(f"what {FLIPS} flips were found as: {dict(counted)}")
+    assert len(counted) > 1
 
 
 @pytest.fixture
