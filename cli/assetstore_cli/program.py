@@ -55,6 +55,7 @@ _VERBS: dict[str, dict[str, str]] = {
     "Monitoring": {
         "metrics": "monitoring:metrics",
         "check": "monitoring:check",
+        "doctor": "doctor:doctor",
     },
     "Moving": {
         "export": "transfers:export",
@@ -78,7 +79,7 @@ _EPILOG = """\
 Exit codes:
   0    done
   1    refused, or not confirmed: nothing changed;
-       'check' has found something
+       'check' or 'doctor' has found something
   2    wrong usage: nothing was asked of the daemon
   3    a key is absent
   4    the daemon is not reachable, or did not answer;

@@ -41,7 +41,7 @@ _ORPHAN_WAIT_S = 10.0
 #: What must not be touched while it is in use.
 _FILES = (DATA_FILE, ENGINE_LOCK_FILE, WAL_FILE)
 
-_REMOTE_FILE_SYSTEMS = frozenset(
+REMOTE_FILE_SYSTEMS = frozenset(
     ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"]
 )
 _LMDB_MAGIC = 0xBEEFC0DE
@@ -123,7 +123,7 @@ def _check_file_system(data_dir: Path) -> None:
         return
     for line in mounts:
         left, _, right = line.partition(" - ")
-        if left.split()[2] == wanted and right.split()[0] in _REMOTE_FILE_SYSTEMS:
+        if left.split()[2] == wanted and right.split()[0] in REMOTE_FILE_SYSTEMS:
             raise StartRefused(
                 f"{data_dir} is on a remote file system ({right.split()[0]}), on which LMDB "
                 "cannot keep its promises; use a local disk"

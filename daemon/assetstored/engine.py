@@ -39,6 +39,7 @@ ReadCursor: TypeAlias = "lmdb.Cursor[memoryview]"
 AnyTransaction: TypeAlias = "lmdb.Transaction[bytes] | lmdb.Transaction[memoryview]"
 Database: TypeAlias = lmdb._Database
 EngineError = lmdb.Error
+LMDB_VERSION = f"{lmdb.__version__} ({'.'.join(map(str, lmdb.version()))})"
 NotFoundError = lmdb.NotFoundError
 MapFullError = lmdb.MapFullError
 VerifyError = _verify.VerifyError

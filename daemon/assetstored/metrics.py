@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 from assetstore.errors import Damaged
-from assetstored import engine
 from assetstored.exposition import Family, Labels, exposition
 from assetstored.key_ages import Ages, KeyAges
 from assetstored.manifest_keeper import State
@@ -72,7 +71,7 @@ class Metrics:
             return exposition(
                 [
                     *_of_service(report, self._meters, self._started),
-                    *_of_store(report, trash, self._reader.readers()),
+                    *_of_store(report, trash),
                     *_of_keys(ages, time.time()),
                 ]
             )
@@ -139,9 +138,7 @@ def _of_service(report: dict[str, Any], meters: Meters, started: float) -> Itera
     yield _many("cpu_seconds_total", "Processor time, by process.", _each(_cpu, pids), "process")
 
 
-def _of_store(
-    report: dict[str, Any], trash: Trash | None, readers: list[engine.ReaderSlot]
-) -> Iterator[Family]:
+def _of_store(report: dict[str, Any], trash: Trash | None) -> Iterator[Family]:
     yield _one("revision", "The last revision that was given out.", report["revision"])
     yield _one("assets_active", "Assets that are active.", report["assets_active"])
     yield _one("assets_known", "All assets ever known.", report["assets_known"])
@@ -170,10 +167,9 @@ def _of_store(
         yield _one("trash_bytes", "What these take of the data file.", trash.size_bytes)
         yield _when("trash_oldest", "Since when the oldest of these is there.", trash.oldest_us)
     yield _when("last_sweep", "When the last sweep ended.", report["last_sweep"])
-    in_use = [slot for slot in readers if slot.is_reading]
-    yield _one("readers", "Transactions that read the data file.", len(in_use))
-    stale = "Of these, of processes that are gone; each keeps the file growing."
-    yield _one("readers_stale", stale, sum(slot.is_stale for slot in in_use))
+    yield _one("readers", "Transactions that read the data file.", report["readers"])
+    stale = "Readers whose processes are gone; each may keep the file growing."
+    yield _one("readers_stale", stale, report["stale_readers"])
     manifest = report["manifest"]
     states = {
         state: int(state == manifest["state"])

@@ -2,6 +2,8 @@
 
     python -m assetstored.offline verify DATA_DIR      the steps of a check, a JSON object a line
     python -m assetstored.offline structure DATA_DIR   the problems of the file, as a JSON array
+    python -m assetstored.offline look [--config FILE] [--data-dir DIR] ...
+                                                       facts of the host, a JSON object
 
 Each line of ``verify`` is a step (findings.py), with its name as "type". The exit status is 0 where
 there is a verdict, whatever it is; else it is 1, and the last line is
@@ -18,24 +20,24 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from assetstored.findings import CannotVerify
+from assetstored.looking import look
 from assetstored.verifying import verify
 from assetstored.verifying_files import print_problems
-
-#: A daemon that serves beside it goes first.
-_NICENESS: Final = 10
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what is asked; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    os.nice(_NICENESS)
     if arguments.what == "structure":
         print_problems(arguments.data_dir)
+        return os.EX_OK
+    if arguments.what == "look":
+        paths = {key: getattr(arguments, key) for key in ("data_dir", "socket", "manifest")}
+        _tell({"type": "facts", **look(arguments.config, **paths)})
         return os.EX_OK
     try:
         for step in verify(arguments.data_dir, whatever_happens=True):
@@ -60,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("verify", "structure"):
         command = commands.add_parser(name)
         command.add_argument("data_dir", type=Path, metavar="DATA_DIR")
+    command = commands.add_parser("look")
+    command.add_argument("--config", type=Path)
+    for name in ("--data-dir", "--socket", "--manifest"):
+        command.add_argument(name, default="")
     return parser
 
 

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from assetstore.version import VERSION
+from assetstored import engine
 from assetstored.commits import CommitQueue
 from assetstored.config import Config
 from assetstored.feed import Feed
@@ -61,12 +62,14 @@ class StatusReporter:
         config = self._config
         sizes = self._reader.sizes()
         counters = self._reader.counters()
+        readers = self._reader.readers()
         manifest = self._keeper.report()
         disk_free = shutil.disk_usage(config.data_dir).free
         problems = self._problems(disk_free)
         server, service = self.server, self.service
         return {
             "version": VERSION,
+            "lmdb_version": engine.LMDB_VERSION,
             "store_id": self._store_id,
             "pid": os.getpid(),
             "writer_pid": self._writer_pid,
@@ -95,6 +98,8 @@ class StatusReporter:
             "journal_events": sizes["journal_events"],
             "journal_bytes": sizes["journal_bytes"],
             "journal_oldest": counters.compacted + 1,
+            "readers": sum(slot.is_reading for slot in readers),
+            "stale_readers": sum(slot.is_stale for slot in readers),
             "waiting_for_events": self.feed.count if self.feed else 0,
             "grace_s": config.grace_s,
             "sweep_interval_s": config.sweep_interval_s,

@@ -1,4 +1,4 @@
-"""A disk of a megabyte that a test may fill. Needs root.
+"""A small disk that a test may fill. Needs root.
 
 Rule: a file system and nothing else; what is put there is the test's.
 """
@@ -13,15 +13,13 @@ from pathlib import Path
 
 import pytest
 
-SIZE_BYTES = 1 << 20
-
 
 @contextlib.contextmanager
-def tiny_disk(path: Path, options: str = "") -> Iterator[Path]:
+def tiny_disk(path: Path, size_bytes: int = 1 << 20) -> Iterator[Path]:
     """A tmpfs at this path during the block; skips the test where it may not be mounted."""
     path.mkdir(parents=True)
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}{options}", "assetstore-test", path],
+        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "assetstore-test", path],
         capture_output=True,
         text=True,
     )
