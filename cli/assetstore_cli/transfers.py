@@ -268,7 +268,11 @@ def _keep(file: BinaryIO, kept: BinaryIO, name: str) -> None:
 @contextmanager
 def _put_in_place(path: str) -> Iterator[Any]:
     """A file that stands under path once it is whole and on disk, and never before."""
-    directory, name = os.path.split(os.path.abspath(path))
+    # What a link leads to is replaced, and not the link; and never a device, as /dev/null.
+    place = os.path.realpath(path)
+    if os.path.lexists(place) and not os.path.isfile(place):
+        raise Refusal(f"{path} is no regular file; leave out --output, and redirect to it")
+    directory, name = os.path.split(place)
     aside = None
     try:
         number, aside = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=directory)
@@ -276,7 +280,7 @@ def _put_in_place(path: str) -> Iterator[Any]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.rename(aside, path)
+        os.rename(aside, place)
         aside = None
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -126,6 +126,21 @@ def test_a_file_that_cannot_be_written_is_exit_code_70(cli: Cli, tmp_path: Path)
     assert cli.process("export", "--timeout", "0.2", ASSETSTORE_SOCKET="/nowhere/s").code == 4
 
 
+def test_a_link_stays_and_what_is_no_file_is_left_alone(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+
+    refused = cli("export", "-o", str(tmp_path / "fifo"))
+    assert refused.code == 1
+    assert "is no regular file; leave out --output" in refused.err
+    assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
+
+    assert cli("export", "-o", str(tmp_path / "link")).code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_bytes().startswith(b'{"crc":')
+    assert sorted(os.listdir(tmp_path)) == ["fifo", "link", "there"]
+
+
 # --- import
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -17,7 +18,9 @@ import pytest
 from tests.support.amount import amount
 from tests.support.daemon import Daemon
 from tests.support.exports import lines_of
+from tests.support.nobody import as_nobody
 from tests.support.replay import Replay
+from tests.support.wire import HELLO, Wire
 
 from assetstore import (
     AsyncClient,
@@ -30,6 +33,7 @@ from assetstore import (
     UnknownAsset,
     Writer,
 )
+from assetstore import messages as m
 from assetstore.answers import entry_of
 from assetstore.asynchronous import exporting as asynchronous_exporting
 from assetstore.asynchronous import importing as asynchronous_importing
@@ -407,6 +411,38 @@ def test_the_asynchronous_client_exports_and_imports_alike(two: tuple[Daemon, Da
 
     assert told[-1] == (6, 6)
     assert without_revision(contents(back)["a"]) == without_revision(contents(data)["a"])
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_anyone_who_may_connect_exports_and_only_operators_import(
+    two: tuple[Daemon, Daemon],
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become another user")
+    one, other = two
+    for daemon in two:
+        daemon.socket.parent.chmod(0o755)
+        daemon.socket.chmod(0o666)
+    with one.client() as client:
+        data = whole_export(client)
+
+    def export_and_import() -> None:
+        with one.client() as client, other.client() as there:
+            assert contents(exported(client)) == contents(data)
+            import_from(there, io.BytesIO(data), dry_run=True)
+            import_from(there, io.BytesIO(data))
+
+    def ask_for_the_limits() -> None:
+        with Wire(one.socket) as wire:
+            wire.send_messages(HELLO)
+            raise AssertionError(m.decode_welcome(wire.receive()))
+
+    assert as_nobody(export_and_import).startswith(
+        "Forbidden: uid 65534 may not import entries, which says who wrote them"
+    )
+    with other.client() as there:
+        assert not there.store("a")
+    assert f"max_frame_bytes={(1 << 20) + (1 << 16)})" in as_nobody(ask_for_the_limits)
 
 
 def test_a_value_that_the_other_daemon_does_not_take_is_refused_before_anything_is_done(

@@ -193,7 +193,7 @@ def test_requests_may_follow_the_hello_at_once(service: Service) -> None:
 
         welcome = m.decode_welcome(wire.receive())
         assert isinstance(welcome, m.Welcome)
-        # To the user of the daemon, who may import; test_imports.py has the limit of others.
+        # To the user of the daemon, who may import; test_export.py has the limit of others.
         assert welcome.limits == m.Limits(1024 * 1024, 8 * 1024 * 1024 + 64 * 1024)
         assert [wire.answer(), wire.answer()] == [m.Absent(1), m.Absent(2)]
 

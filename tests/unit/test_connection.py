@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.nobody import as_nobody
 from tests.support.peer import Peer, Talk, answer, serve
 
 import assetstore
@@ -302,27 +303,6 @@ def test_a_user_who_may_not_connect_is_told_at_once_which_group_may(call: Call) 
         assert (
             f"Forbidden: this user may not connect to {peer.path}: join the group {group}" in error
         )
-
-
-def as_nobody(action: Callable[[], object]) -> str:
-    """What action raises in a process of a user without rights."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            action()
-        except BaseException as exc:
-            os.write(writer, f"{type(exc).__name__}: {exc}".encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, encoding="utf-8") as pipe:
-        text = pipe.read()
-    os.waitpid(pid, 0)
-    return text
 
 
 def test_the_hello_carries_the_writer_and_the_request_its_time(call: Call) -> None:
