@@ -58,7 +58,7 @@ def test_an_asset_is_imported_as_a_whole_or_not_at_all_whenever_the_daemon_is_ki
     daemon.start()
     kept = cut_short = 0
     before = dict.fromkeys(ASSETS, 0)
-    for value in range(1, amount(3, whole=60) + 1):
+    for value in range(1, amount(3, whole=20) + 1):
         data = export_of(value)
         begun = threading.Event()
 
