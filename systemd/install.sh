@@ -47,12 +47,12 @@ done
 do_install() {
     mkdir -p "$units" "$sysusers" "$tmpfiles" "$defaults" "$config"
 
-    cp "$source/assetstored.socket" "$units/"
+    cp "$source/assetstored.socket" "$source/assetstored-readonly.socket" "$units/"
     sed "s|/opt/assetstore/bin/|$BINDIR/|" "$source/assetstored.service" >"$units/assetstored.service"
     cp "$source/sysusers.d/assetstore.conf" "$sysusers/"
     cp "$source/tmpfiles.d/assetstore.conf" "$tmpfiles/"
-    chmod 0644 "$units/assetstored.socket" "$units/assetstored.service" \
-        "$sysusers/assetstore.conf" "$tmpfiles/assetstore.conf"
+    chmod 0644 "$units/assetstored.socket" "$units/assetstored-readonly.socket" \
+        "$units/assetstored.service" "$sysusers/assetstore.conf" "$tmpfiles/assetstore.conf"
 
     chmod 0755 "$defaults" "$config"
     for file in assetstored.toml manifest.json; do
@@ -67,6 +67,7 @@ do_install() {
         fi
     done
     echo "installed  $units/assetstored.socket"
+    echo "installed  $units/assetstored-readonly.socket"
     echo "installed  $units/assetstored.service"
     echo "installed  $sysusers/assetstore.conf"
     echo "installed  $tmpfiles/assetstore.conf"
@@ -115,9 +116,10 @@ EOF
 do_uninstall() {
     # While the unit files are there: without them systemd cannot tell what enabling linked.
     if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
-        for unit in assetstored.socket assetstored.service; do
+        units_now="assetstored.socket assetstored-readonly.socket assetstored.service"
+        for unit in $units_now; do
             if systemctl --quiet is-active "$unit" || systemctl --quiet is-enabled "$unit" 2>/dev/null; then
-                fail "first: systemctl disable --now assetstored.socket assetstored.service"
+                fail "first: systemctl disable --now $units_now"
             fi
         done
     fi
@@ -129,7 +131,8 @@ do_uninstall() {
         fi
         rm -f "$defaults/$file"
     done
-    rm -f "$units/assetstored.socket" "$units/assetstored.service" \
+    rm -f "$units/assetstored.socket" "$units/assetstored-readonly.socket" \
+        "$units/assetstored.service" \
         "$sysusers/assetstore.conf" "$tmpfiles/assetstore.conf"
     for dir in "$defaults" "$config"; do
         rmdir "$dir" 2>/dev/null || :

@@ -127,14 +127,21 @@ def test_every_key_of_the_configuration_is_explained_with_its_default() -> None:
         for key, default in configuration_table().items()
     }
 
-    assert defaults == msgspec.to_builtins(Config())
+    assert defaults == without_tables(Config())
+
+
+def without_tables(config: Config) -> dict[str, Any]:
+    """Its keys, but not those that are tables: none by default, which TOML has no word for."""
+    keys: dict[str, Any] = msgspec.to_builtins(config)
+    assert keys.pop("access") is None
+    return keys
 
 
 def test_the_default_configuration_names_every_key_with_its_default() -> None:
     text = (ROOT / "systemd/assetstored.toml").read_text()
     keys = "\n".join(line[1:] for line in text.splitlines() if re.match(r"#\w+ =", line))
 
-    assert tomllib.loads(keys) == msgspec.to_builtins(Config())
+    assert tomllib.loads(keys) == without_tables(Config())
     assert tomllib.loads(text) == {}, "every key is commented out"
 
 

@@ -44,7 +44,7 @@ def _page(report: dict[str, Any], screen: Screen) -> Iterator[str]:
     yield from fields(
         [
             ("daemon", _daemon(report)),
-            ("socket", report["socket"]),
+            ("socket", _sockets(report)),
             ("store", f"{report['data_dir']}, revision {report['revision']:,}"),
             ("space", _space(report)),
             ("manifest", _manifest(manifest, screen)),
@@ -52,6 +52,7 @@ def _page(report: dict[str, Any], screen: Screen) -> Iterator[str]:
             ("trash", _trash(report, screen)),
             ("journal", _journal(report)),
             ("load", _load(report)),
+            ("you", _you(report["access"])),
         ],
         screen,
     )
@@ -107,3 +108,26 @@ def _load(report: dict[str, Any]) -> str:
         f"{report['requests']:,} requests, {report['batched']:,} changes in "
         f"{counted(report['commits'], 'commit')}, {report['queued']:,} waiting"
     )
+
+
+def _sockets(report: dict[str, Any]) -> str:
+    readonly = report["readonly_socket"]
+    return f"{report['socket']}" + (f"; for reading {readonly}" if readonly else "")
+
+
+def _you(access: dict[str, Any]) -> str:
+    """Who asks, and what they may do."""
+    may = {
+        "none": [],
+        "read": ["read every asset"],
+        "write": ["read and change every asset"],
+        "admin": ["do everything"],
+    }[access["everywhere"]]
+    if access["everywhere"] != "admin":
+        may += [
+            f"{rule['right']} {', '.join(rule['assets'])}"
+            for rule in access["rules"] or ()
+            if "*" not in rule["assets"]
+        ]
+    through = ", through the socket for reading only" if access["reads_only"] else ""
+    return f"uid {access['uid']}, may {'; '.join(may) or 'do nothing'}{through}"

@@ -27,6 +27,7 @@ from assetstore.messages import Change
 from assetstore.version import VERSION
 from assetstored import config as configuration
 from assetstored import datadir, jobs, log, resources
+from assetstored.border import Border
 from assetstored.change_log import ChangeLog
 from assetstored.changing import Changer
 from assetstored.children import Children
@@ -34,7 +35,7 @@ from assetstored.commits import CommitQueue
 from assetstored.config import Config, ConfigInvalid
 from assetstored.feed import Feed
 from assetstored.key_ages import KeyAges
-from assetstored.listener import Acceptor, Listener, ListenRefused
+from assetstored.listener import Listeners, ListenRefused
 from assetstored.loop import Loop
 from assetstored.manifest_keeper import ManifestKeeper
 from assetstored.meters import Meters
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         _log.critical("%s", exc)
         return os.EX_CONFIG
     if flags.check:
-        print(f"the configuration is valid; data_dir {config.data_dir}, socket {config.socket}")
+        print("\n".join(configuration.in_words(config)))
         return os.EX_OK
     log.start(config.log_level)
     faulthandler.enable()
@@ -89,17 +90,17 @@ def main(argv: list[str] | None = None) -> int:
     # the manifest is read at the start anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     data_dir = Path(config.data_dir)
-    listener = None
+    listeners = None
     try:
         lock_fd = datadir.prepare(data_dir)
-        listener = Listener(Path(config.socket))
-        status = _start(config, data_dir, listener)
+        listeners = Listeners(config)
+        status = _start(config, data_dir, listeners)
     except (datadir.StartRefused, ListenRefused, WriterLost) as exc:
         _log.critical("%s", exc)
         return os.EX_UNAVAILABLE
     finally:
-        if listener is not None:
-            listener.close()
+        if listeners is not None:
+            listeners.close()
     os.close(lock_fd)
     return status
 
@@ -120,11 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _start(config: Config, data_dir: Path, listener: Listener) -> int:
-    children = Children(data_dir, max_value_bytes=config.max_value_bytes, listening=listener.socket)
+def _start(config: Config, data_dir: Path, listeners: Listeners) -> int:
+    children = Children(
+        data_dir, max_value_bytes=config.max_value_bytes, listening=listeners.sockets
+    )
     try:
         with asyncio.Runner(loop_factory=Loop) as runner:
-            return runner.run(Daemon(config, data_dir, listener, children).run())
+            return runner.run(Daemon(config, data_dir, listeners, children).run())
     finally:
         children.end()
 
@@ -133,11 +136,11 @@ class Daemon:
     """The serving process: its parts, while they run."""
 
     def __init__(
-        self, config: Config, data_dir: Path, listener: Listener, children: Children
+        self, config: Config, data_dir: Path, listeners: Listeners, children: Children
     ) -> None:
         self._config = config
         self._data_dir = data_dir
-        self._listener = listener
+        self._listeners = listeners
         self._children = children
         self._notifier = Notifier()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -206,7 +209,7 @@ class Daemon:
         )
         reporter = StatusReporter(
             config,
-            socket_path=str(self._listener.path),
+            listeners=self._listeners,
             store_id=store_id,
             writer_pid=self._children.writer_pid,
             syncer_pid=self._children.syncer_pid,
@@ -230,6 +233,7 @@ class Daemon:
             ages=KeyAges(reader, config.key_globs),
         )
         service = Service(
+            Border(reader, config.access),
             reader,
             Changer(reader, queue, sweeper, max_value_bytes=config.max_value_bytes),
             self._feed,
@@ -268,7 +272,7 @@ class Daemon:
             self._loop.add_signal_handler(
                 signal.SIGHUP, lambda: self._spawn(self._reload(keeper, changed))
             )
-            accepting = Acceptor(self._listener.socket, server.connect)
+            accepting = self._listeners.accept(server.connect, server.connect_for_reading)
             self._spawn(self._follow(keeper, changed))
             self._spawn(sweeper.run())
             self._spawn(trimmer.run())
@@ -283,11 +287,13 @@ class Daemon:
             if self._notifier.watchdog_s:
                 self._spawn(self._feed_watchdog(self._notifier.watchdog_s))
             gc.freeze()
-            _log.info("serving store %s in %s at %s", store_id, self._data_dir, self._listener.path)
+            at = " and ".join(self._listeners.in_words())
+            _log.info("serving store %s in %s at %s", store_id, self._data_dir, at)
             self._notifier.ready(f"serving {reader.counters().active} assets")
             await self._stopping.wait()
             self._notifier.stopping()
-            accepting.close()
+            for acceptor in accepting:
+                acceptor.close()
             return await self._stop(server)
         finally:
             watcher.close()

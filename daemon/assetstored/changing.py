@@ -6,17 +6,13 @@ Rule: decides what may be queued; what becomes of it the writer decides.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
-
-import msgspec
 
 from assetstore import messages as m
-from assetstore.errors import Busy, Forbidden, InvalidRequest, Refused
+from assetstore.errors import Busy, InvalidRequest, Refused
 from assetstore.limits import (
     MAX_IMPORT_KEYS,
     MAX_KEY_CHARS,
@@ -30,9 +26,9 @@ from assetstore.limits import (
 )
 from assetstore.values import check_json
 from assetstored import jobs
+from assetstored.border import Caller
 from assetstored.catalog import checked
 from assetstored.commits import CommitQueue
-from assetstored.peers import Peer
 from assetstored.reader import Reader
 from assetstored.sweeper import Sweeper
 
@@ -41,13 +37,6 @@ _LARGE_VALUE_BYTES = 32 * 1024
 
 #: What an operation costs beside its value, roughly: the record's other fields, and the journal's.
 _OPERATION_BYTES = 200
-
-
-class Caller(NamedTuple):
-    """Who asks: by the kernel's word, and as stored with what they write."""
-
-    peer: Peer
-    writer: msgspec.Raw
 
 
 class Changer:
@@ -118,12 +107,11 @@ class Changer:
     ) -> None:
         """Queue a change whose values have been checked."""
         try:
-            operations = [self._resolved(operation, caller) for operation in request.operations]
+            operations = [self._resolved(operation) for operation in request.operations]
         except Refused as exc:
             if not request.age_ms:
                 raise
-            # What is refused now may have been carried out when it was sent first.
-            self.submit_resolved(request, [], caller, partial(_settle_again, exc, done))
+            self.ask_again(request, caller, exc, done)
             return
         condemns = any(type(operation) is m.PurgeStores for operation in request.operations)
 
@@ -133,6 +121,16 @@ class Changer:
             done(result)
 
         self.submit_resolved(request, operations, caller, settle)
+
+    def ask_again(
+        self,
+        request: m.Change,
+        caller: Caller,
+        refused: Refused,
+        done: Callable[[jobs.Result], None],
+    ) -> None:
+        """What is refused now may have been carried out when it was sent first: tell which."""
+        self.submit_resolved(request, [], caller, partial(_settle_again, refused, done))
 
     def submit_resolved(
         self,
@@ -149,7 +147,7 @@ class Changer:
         job = jobs.Change(operations, caller.writer, request.request, sent_at, size)
         self._queue.submit(job, size=size, deadline=deadline, done=done)
 
-    def _resolved(self, op: m.AnyOperation, caller: Caller) -> jobs.AnyOperation:
+    def _resolved(self, op: m.AnyOperation) -> jobs.AnyOperation:
         match op:
             case m.SetKey(asset, key, value, if_revision):
                 return jobs.SetKey(self._id_of(asset), check_key(key), value, if_revision)
@@ -168,18 +166,14 @@ class Changer:
             case m.CheckKey(asset, key, if_revision):
                 return jobs.CheckKey(self._id_of(asset), check_key(key), if_revision)
             case m.ImportKeys(asset, entries, replace):
-                check_admin(caller, "import entries, which says who wrote them")
                 return jobs.ImportKeys(self._id_of(asset), entries, replace)
             case m.RestoreStore(trash_id):
-                check_admin(caller, "restore from the trash")
                 return jobs.RestoreStore(trash_id)
             case m.MoveStore(source, target, replace):
-                check_admin(caller, "move a store")
                 found = self._reader.find(checked(source))
                 source_id = found[0] if found else self._id_of(source)  # says why it is unknown
                 return jobs.MoveStore(source_id, self._id_of(target), replace)
             case m.PurgeStores(trash_ids):
-                check_admin(caller, "purge the trash")
                 if len(trash_ids) > MAX_PURGE:
                     raise InvalidRequest(f"{len(trash_ids):,} stores; one purge takes {MAX_PURGE}")
                 return jobs.PurgeStores(trash_ids)
@@ -194,20 +188,6 @@ def _settle_again(
     if result.code is None and not result.decoded():
         result = jobs.Result(refusal.code, jobs.raw(refusal.detail), str(refusal))
     done(result)
-
-
-def check_admin(caller: Caller, what: str) -> None:
-    """Raise Forbidden unless the caller is an operator."""
-    if not is_admin(caller.peer):
-        raise Forbidden(
-            f"uid {caller.peer.uid} may not {what}: that is for root and for uid {os.geteuid()}, "
-            "the user of the daemon"
-        )
-
-
-def is_admin(peer: Peer) -> bool:
-    """Whether this is an operator: root, or the user of the daemon."""
-    return peer.uid in (0, os.geteuid())
 
 
 def _texts(operation: m.AnyOperation) -> tuple[bytes, ...]:

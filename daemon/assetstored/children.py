@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from assetstored.syncer import run_syncer, say_end
@@ -29,10 +29,10 @@ class Children:
     """
 
     def __init__(
-        self, data_dir: Path, *, max_value_bytes: int, listening: socket.socket | None = None
+        self, data_dir: Path, *, max_value_bytes: int, listening: Sequence[socket.socket] = ()
     ) -> None:
-        """``listening``: a socket that is not theirs; clients must not wait at it for them."""
-        not_theirs = [] if listening is None else [listening]
+        """``listening``: sockets that are not theirs; clients must not wait there for them."""
+        not_theirs = list(listening)
         self.syncer_link, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self.syncer_pid = _fork(
             "syncer", [*not_theirs, self.syncer_link], lambda: run_syncer(theirs)

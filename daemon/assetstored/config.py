@@ -1,12 +1,13 @@
 """The configuration: one frozen Struct, from a TOML file and from flags, which win.
 
-Rule: reads the configuration file and nothing else.
+Rule: reads the configuration file, and in access_rules.py the names of users; nothing else.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ import msgspec
 from assetstore.errors import InvalidRequest
 from assetstore.globs import KeyGlob
 from assetstore.limits import DEFAULT_MAX_VALUE_BYTES, FRAME_OVERHEAD_BYTES
+from assetstored import access_rules
+from assetstored.access import Rules
 
 _UNITS_S = {
     "ms": 0.001,
@@ -29,6 +32,7 @@ _UNITS_S = {
 #: Patterns for keys whose ages are metrics: each is held against every asset.
 _MAX_GLOBS = 100
 
+_MODE = re.compile("0?[0-7]{3}")
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 
 
@@ -54,6 +58,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics_interval: str = "15s"
     metrics_ages: list[str] = []
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: "": there is none.
+    readonly_socket: str = ""
+    readonly_socket_group: str = ""
+    readonly_socket_mode: str = "0660"
+    access: Rules | None = None
+
+    @property
+    def readonly_mode(self) -> int:
+        """The mode of the socket that is for reading."""
+        return int(self.readonly_socket_mode, 8)
 
     @property
     def grace_s(self) -> float:
@@ -104,12 +118,27 @@ def load(path: Path | None, flags: dict[str, str]) -> Config:
             raise ConfigInvalid(
                 f"{origin}: unknown key {key!r}; there are {', '.join(sorted(known))}"
             )
+    rules = None
+    if "access" in table:
+        try:
+            rules = access_rules.parse(table.pop("access"), origin)
+        except ValueError as exc:
+            raise ConfigInvalid(f"{origin}: {exc}") from exc
     try:
         config = msgspec.convert({**table, **flags}, Config)
     except msgspec.ValidationError as exc:
         raise ConfigInvalid(f"{origin}: {_in_words(str(exc))}") from exc
+    config = msgspec.structs.replace(config, access=rules)
     _check(config, origin)
     return config
+
+
+def in_words(config: Config) -> Iterator[str]:
+    """Where things are, and who may do what."""
+    yield f"the configuration is valid; data_dir {config.data_dir}, socket {config.socket}"
+    if config.readonly_socket:
+        yield f"socket for reading: {config.readonly_socket}"
+    yield from access_rules.in_words(config.access)
 
 
 def duration_s(text: str) -> float:
@@ -161,10 +190,11 @@ def _check(config: Config, origin: str) -> None:
             f"{origin}: metrics_ages has {len(globs):,} patterns; there may be {_MAX_GLOBS}. "
             "Use wildcards"
         )
-    for key in ("data_dir", "socket", "manifest", "metrics_file"):
+    _check_readonly_socket(config, origin)
+    for key in ("data_dir", "socket", "manifest", "metrics_file", "readonly_socket"):
         value = getattr(config, key)
-        if key == "metrics_file" and not value:
-            continue  # none is written
+        if key in ("metrics_file", "readonly_socket") and not value:
+            continue  # there is none
         if not value or "\0" in value:
             raise ConfigInvalid(f"{origin}: {key} is no path: {value!r}")
         try:
@@ -172,6 +202,26 @@ def _check(config: Config, origin: str) -> None:
         except UnicodeEncodeError:
             # It is written into logs, status and store, which all are UTF-8.
             raise ConfigInvalid(f"{origin}: {key} is not UTF-8: {value!r}; rename it") from None
+
+
+def _check_readonly_socket(config: Config, origin: str) -> None:
+    group, mode = config.readonly_socket_group, config.readonly_socket_mode
+    if not _MODE.fullmatch(mode):
+        raise ConfigInvalid(
+            f"{origin}: readonly_socket_mode = {mode!r} is no mode of a socket; "
+            '"0660" lets owner and group connect, "0666" everybody'
+        )
+    if not config.readonly_socket and (group or mode != Config().readonly_socket_mode):
+        raise ConfigInvalid(
+            f"{origin}: readonly_socket_group and readonly_socket_mode are of a socket that "
+            "readonly_socket names, and it names none"
+        )
+    if config.readonly_socket and config.readonly_socket == config.socket:
+        raise ConfigInvalid(f"{origin}: readonly_socket and socket are the same: {config.socket}")
+    try:
+        access_rules.group_id(group)
+    except ValueError as exc:
+        raise ConfigInvalid(f"{origin}: readonly_socket_group: {exc}") from exc
 
 
 def _in_words(message: str) -> str:

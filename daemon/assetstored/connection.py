@@ -15,7 +15,7 @@ from assetstore import messages as m
 from assetstore.errors import InvalidRequest, ProtocolError
 from assetstore.framing import HEADER_BYTES, FrameReader, frame
 from assetstore.limits import MAX_HELLO_BYTES
-from assetstored.changing import Caller, is_admin
+from assetstored.border import Caller
 from assetstored.channel import Channel
 from assetstored.feed import Waiting
 from assetstored.loop import Loop
@@ -53,12 +53,15 @@ _SMALL_FRAME_BYTES = 64 * 1024
 class Connection(Channel):
     """One peer: its frames, what it has in hand, and its deadlines."""
 
-    def __init__(self, server: Server, loop: Loop, sock: socket.socket) -> None:
+    def __init__(
+        self, server: Server, loop: Loop, sock: socket.socket, *, reads_only: bool = False
+    ) -> None:
         super().__init__(loop, sock)
         self._server = server
         self._service = server.service
         self._frames = FrameReader(MAX_HELLO_BYTES)
         self._caller: Caller | None = None
+        self._reads_only = reads_only
         self._in_hand = 0
         self._in_hand_bytes = 0
         #: Those in hand that wait for events, and not for us.
@@ -210,7 +213,7 @@ class Connection(Channel):
             self._refuse("protocol_error", str(exc))
             return
         if type(request) is m.Get:
-            self.send(frame(m.encode(self._service.get(request))))
+            self.send(frame(m.encode(self._get(request))))
             return
         self._give(request, 0)
 
@@ -309,10 +312,12 @@ class Connection(Channel):
             self._refuse(exc.code, str(exc))
             return
         peer = peer_of(self._socket)
-        self._caller = Caller(peer, recorded(hello.writer, peer))
+        permit = self._service.border.permit(peer, reads_only=self._reads_only)
+        self._caller = Caller(peer, recorded(hello.writer, peer), permit)
+        self._get = self._service.getter(permit)
         limits = self._server.limits
         self._frames.max_frame_bytes = (
-            limits.max_admin_frame_bytes if is_admin(peer) else limits.max_frame_bytes
+            limits.max_admin_frame_bytes if permit.administers else limits.max_frame_bytes
         )
         self._max_single_bytes = min(self._frames.max_frame_bytes, _SMALL_FRAME_BYTES)
         self._send(self._server.welcome(self._frames.max_frame_bytes))

@@ -42,9 +42,13 @@ class Wanted(NamedTuple):
 
     asset_id: int | None
     prefix: str
+    #: Of all assets: those that may be told of, by their ids. None: every one.
+    sees: Callable[[int], bool] | None = None
 
     def takes(self, row: JournalRow) -> bool:
         if self.asset_id is not None and row.asset_id != self.asset_id:
+            return False
+        if self.sees is not None and not self.sees(row.asset_id):
             return False
         # What happens to the asset or its store happens to all of its keys.
         return row.key is None or row.key.startswith(self.prefix)

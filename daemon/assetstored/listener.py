@@ -13,6 +13,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from assetstored.access_rules import group_id
+from assetstored.config import Config
 from assetstored.sdnotify import inherited_sockets
 
 _log = logging.getLogger("assetstored.server")
@@ -33,6 +35,9 @@ _PAUSE_S = 1.0
 #: Who may connect is decided by the group of the directory and the socket: owner and group.
 _MODE = 0o660
 
+#: FileDescriptorName= of the socket that is for reading; any other name is the main one's.
+READONLY_NAME = "assetstored-readonly"
+
 
 class ListenRefused(Exception):
     """The socket cannot be had; the message says why and what to do."""
@@ -44,14 +49,21 @@ class Listener:
     The lock of the data directory must be held: its holder may take away a stale socket.
     """
 
-    def __init__(self, path: Path) -> None:
-        inherited = inherited_sockets()
+    def __init__(
+        self,
+        path: Path,
+        *,
+        inherited: socket.socket | None = None,
+        mode: int = _MODE,
+        gid: int | None = None,
+    ) -> None:
+        """``inherited`` from systemd, in place of one at path; mode and group are of that one."""
         self._made: tuple[int, int] | None = None
         self._path = path
-        if inherited:
-            if len(inherited) > 1:
-                raise ListenRefused("systemd handed over more than one socket; the unit needs one")
-            self.socket = inherited[0]
+        self._mode = mode
+        self._gid = gid
+        if inherited is not None:
+            self.socket = inherited
             self.from_systemd = True
             self._check_inherited()
             self._path = Path(os.fsdecode(self.socket.getsockname()))
@@ -92,12 +104,15 @@ class Listener:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             try:
                 # Before bind, so that the file never exists with another mode.
-                os.fchmod(sock.fileno(), _MODE)
-                umask = os.umask(0o117)
+                os.fchmod(sock.fileno(), self._mode)
+                umask = os.umask(0o777 & ~self._mode)
                 try:
                     sock.bind(os.fspath(path))
                 finally:
                     os.umask(umask)
+                if self._gid is not None:
+                    # Nobody can have connected: it does not listen yet.
+                    os.chown(path, -1, self._gid)
                 sock.listen(_BACKLOG)
             except OSError:
                 sock.close()
@@ -138,6 +153,69 @@ class Listener:
         raise ListenRefused(
             f"another process listens at {self._path}; stop it, or give this one another --socket"
         )
+
+
+class Listeners:
+    """The sockets of a daemon: the one for everything, and if there is to be one, for reading."""
+
+    def __init__(self, config: Config) -> None:
+        main, readonly = _inherited()
+        self.main = Listener(Path(config.socket), inherited=main)
+        self.readonly: Listener | None = None
+        try:
+            if readonly is not None or config.readonly_socket:
+                self.readonly = Listener(
+                    Path(config.readonly_socket),
+                    inherited=readonly,
+                    mode=config.readonly_mode,
+                    gid=group_id(config.readonly_socket_group),
+                )
+        except ListenRefused:
+            self.main.close()
+            raise
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """All that listen."""
+        return [each.socket for each in (self.main, self.readonly) if each is not None]
+
+    def in_words(self) -> list[str]:
+        """Where clients connect."""
+        paths = [str(self.main.path)]
+        return paths if self.readonly is None else [*paths, f"{self.readonly.path} (for reading)"]
+
+    def accept(
+        self, serve: Callable[[socket.socket], None], serve_reading: Callable[[socket.socket], None]
+    ) -> list[Acceptor]:
+        """Take new connections from now on, and hand those of each socket on."""
+        accepting = [Acceptor(self.main.socket, serve)]
+        if self.readonly is not None:
+            accepting.append(Acceptor(self.readonly.socket, serve_reading))
+        return accepting
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.main.close()
+        if self.readonly is not None:
+            self.readonly.close()
+
+
+def _inherited() -> tuple[socket.socket | None, socket.socket | None]:
+    """From systemd: the main socket, and the one for reading."""
+    sockets = inherited_sockets()
+    main = [sock for name, sock in sockets if name != READONLY_NAME]
+    readonly = [sock for name, sock in sockets if name == READONLY_NAME]
+    if len(main) > 1 or len(readonly) > 1:
+        raise ListenRefused(
+            f"systemd handed over more than one socket of a kind; the unit needs one, and with "
+            f"FileDescriptorName={READONLY_NAME} one for reading"
+        )
+    if readonly and not main:
+        raise ListenRefused(
+            "systemd handed over the socket for reading and not the other one: start "
+            "assetstored.socket too"
+        )
+    return main[0] if main else None, readonly[0] if readonly else None
 
 
 class Acceptor:

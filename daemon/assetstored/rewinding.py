@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -19,7 +19,8 @@ from assetstore import messages as m
 from assetstore.errors import Busy, Conflict, InvalidRequest, refusal
 from assetstore.limits import MAX_REWIND_BYTES, MAX_REWIND_KEYS, check_key
 from assetstored import history, jobs, records
-from assetstored.changing import Caller, Changer
+from assetstored.border import Caller
+from assetstored.changing import Changer
 from assetstored.reader import Reader, Resolved
 
 T = TypeVar("T")
@@ -74,10 +75,16 @@ class Rewinder:
             raise InvalidRequest(f"revision {revision:,} is to come; the last one is {last:,}")
         return revision
 
-    async def rewind(self, request: m.Rewind, caller: Caller) -> RewoundRaw:
-        """Carry it out, once; or with dry_run only say what differs."""
+    async def rewind(
+        self, request: m.Rewind, caller: Caller, check: Callable[[], None]
+    ) -> RewoundRaw:
+        """Carry it out, once; or with dry_run only say what differs.
+
+        ``check`` raises where it may not be carried out, or not any more.
+        """
         if request.age_ms and not request.dry_run and (again := await self._again(request, caller)):
             return again
+        check()
         asset = self._reader.resolve(request.asset)
         if request.key is not None:
             check_key(request.key)

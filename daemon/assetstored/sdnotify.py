@@ -59,15 +59,20 @@ class Notifier:
         self.send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
 
-def inherited_sockets() -> list[socket.socket]:
-    """The listening sockets that systemd handed over; the environment is cleaned of them."""
+def inherited_sockets() -> list[tuple[str, socket.socket]]:
+    """The sockets that systemd handed over, each with its name (FileDescriptorName=).
+
+    The environment is cleaned of them.
+    """
     pid = os.environ.pop("LISTEN_PID", "")
     count = os.environ.pop("LISTEN_FDS", "")
-    os.environ.pop("LISTEN_FDNAMES", None)
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()) or not count.isdigit():
         return []
     sockets = []
-    for fd in range(_FIRST_FD, _FIRST_FD + int(count)):
+    for number in range(int(count)):
+        fd = _FIRST_FD + number
         os.set_inheritable(fd, False)
-        sockets.append(socket.socket(fileno=fd))
+        name = names[number] if number < len(names) else ""
+        sockets.append((name, socket.socket(fileno=fd)))
     return sockets

@@ -74,6 +74,10 @@ class Server:
         """Serve this client, or tell it why not."""
         Connection(self, self._loop, sock)
 
+    def connect_for_reading(self, sock: socket.socket) -> None:
+        """As connect, for a client that came by the socket that is for reading."""
+        Connection(self, self._loop, sock, reads_only=True)
+
     def work_off_soon(self, connection: Connection) -> None:
         """Let the connection take what has come, when it is its turn."""
         self._fresh.append(connection)

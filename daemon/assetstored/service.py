@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from assetstore import messages as m
 from assetstore.errors import (
     AssetStoreError,
     Damaged,
+    Forbidden,
     InvalidRequest,
     Refused,
     ServerFault,
@@ -31,21 +32,21 @@ from assetstore.limits import (
     MAX_RESOLVE_REFS,
     PAGE_BYTES,
     check_key,
-    check_prefix,
 )
 from assetstored import history, jobs
+from assetstored.border import Border, Caller, Permit
 from assetstored.catalog import checked
-from assetstored.changing import Caller, Changer, check_admin
+from assetstored.changing import Changer
 from assetstored.engine import EngineError
-from assetstored.feed import Desk, Feed, Wanted
+from assetstored.feed import Desk, Feed
 from assetstored.manifest_keeper import ManifestKeeper
 from assetstored.meters import GETS_PER_SAMPLE, Histogram, Meters
+from assetstored.page_requests import Paging
 from assetstored.raw_answers import (
     ChangedRaw,
     EventPageRaw,
     FoundManyRaw,
     FoundRaw,
-    ItemPageRaw,
 )
 from assetstored.reader import Reader
 from assetstored.rewinding import Rewinder, in_turns
@@ -65,6 +66,10 @@ _PAGES_S = 0.002
 #: Requests that are answered with a page: each may take a millisecond, and 256 KiB.
 PAGES = (m.Keys, m.Items, m.Count, m.Log, m.Assets, m.ListTrash)
 
+#: What was done when it was sent first is told again, although it may be forbidden by now. So these
+#: are judged when they are about to be carried out.
+_MAY_BE_REPEATS = (m.Change, m.Rewind)
+
 Answer = Callable[[object], None]
 
 
@@ -73,19 +78,21 @@ class Service:
 
     def __init__(
         self,
+        border: Border,
         reader: Reader,
         changer: Changer,
         feed: Feed,
         keeper: ManifestKeeper,
         sweeper: Sweeper,
         *,
-        report: Callable[[], dict[str, Any]],
+        report: Callable[[Permit], dict[str, Any]],
         bring_in: Callable[[], Awaitable[None]],
         metrics: Callable[[], Awaitable[str]],
         grace_us: int,
         spawn: Callable[[Awaitable[None]], None],
         meters: Meters | None = None,
     ) -> None:
+        self.border = border
         self._reader = reader
         self._changer = changer
         self._feed = feed
@@ -95,15 +102,28 @@ class Service:
         self._report = report
         self._bring_in = bring_in
         self._metrics = metrics
-        self._grace_us = grace_us
         self._spawn = spawn
         self.meters = meters or Meters()
         self._loop = asyncio.get_running_loop()
-        self._pages: deque[tuple[m.AnyRequest, Answer]] = deque()
+        self._paging = Paging(border, reader, feed, grace_us=grace_us)
+        self._pages: deque[tuple[m.AnyRequest, Caller, Answer]] = deque()
         self.damaged: list[str] = []
 
+    def getter(self, permit: Permit) -> Callable[[m.Get], object]:
+        """What answers the request that most are, to this caller. It never raises."""
+        # Who may read all is not asked again for each.
+        return self.get if self.border.sight(permit) is None else partial(self._judged_get, permit)
+
+    def _judged_get(self, permit: Permit, request: m.Get) -> object:
+        try:
+            self.border.check(request, permit)
+        except Exception as exc:
+            self.meters.requests += 1
+            return self._failed(request, exc)
+        return self.get(request)
+
     def get(self, request: m.Get) -> object:
-        """The answer to the request that most are. Never raises."""
+        """Its answer, to who may have it."""
         meters = self.meters
         meters.requests += 1
         if meters.requests % GETS_PER_SAMPLE:
@@ -134,6 +154,8 @@ class Service:
                     self._timed, answer, self.meters.answer_times[kind], time.monotonic()
                 )
         try:
+            if not isinstance(request, _MAY_BE_REPEATS):
+                self.border.check(request, caller.permit)
             self._handle(request, caller, desk, answer)
         except Exception as exc:
             answer(self._failed(request, exc))
@@ -148,7 +170,9 @@ class Service:
                 answer(self.get(request))
             case m.Change():
                 if self._changer.is_large(request):
-                    self._later(request, answer, self._change_aside(request, caller, answer))
+                    self._later(
+                        request, caller, answer, self._change_aside(request, caller, answer)
+                    )
                 else:
                     self._changer.check(request)
                     self._change(request, caller, answer)
@@ -156,7 +180,7 @@ class Service:
                 answer(FoundManyRaw(id, self._get_many(keys)))
             case m.Events(id, _, asset, prefix, since, limit, wait_ms):
                 self._feed.ask(
-                    self._wanted(asset, prefix),
+                    self._paging.wanted(asset, prefix, caller.permit),
                     since,
                     limit,
                     wait_ms,
@@ -164,7 +188,7 @@ class Service:
                     lambda page: answer(EventPageRaw(id, *page)),
                 )
             case m.Keys() | m.Items() | m.Count() | m.Log() | m.Assets() | m.ListTrash():
-                self._pages.append((request, answer))
+                self._pages.append((request, caller, answer))
                 if len(self._pages) == 1:
                     self._loop.call_soon(self._make_pages)
             case m.Resolve(id, _, assets):
@@ -174,9 +198,9 @@ class Service:
                     )
                 answer(m.Resolved(id, [self._identity(ref) for ref in assets]))
             case m.Status(id):
-                answer(m.StatusReport(id, self._report()))
+                answer(m.StatusReport(id, self._report(caller.permit)))
             case m.Metrics():
-                self._later(request, answer, self._metrics_text(request.id))
+                self._later(request, caller, answer, self._metrics_text(request.id))
             case _:
                 self._administrate(request, caller, answer)
 
@@ -184,9 +208,10 @@ class Service:
         """Answer some of those who wait for a page; the others after everything else that came."""
         turn_ends = time.monotonic() + _PAGES_S
         while self._pages:
-            request, answer = self._pages.popleft()
+            request, caller, answer = self._pages.popleft()
             try:
-                page = self._page(request)
+                self.border.check(request, caller.permit)
+                page = self._paging.page(request, caller.permit)
             except Exception as exc:
                 page = self._failed(request, exc)
             answer(page)
@@ -195,50 +220,26 @@ class Service:
         if self._pages:
             self._loop.call_soon(self._make_pages)
 
-    def _page(self, request: m.AnyRequest) -> object:
-        reader = self._reader
-        match request:
-            case m.Keys(id, _, asset, prefix, after, limit):
-                return m.KeyPage(id, *reader.keys(asset, *_range(prefix, after), limit))
-            case m.Items(id, _, asset, prefix, after, limit):
-                return ItemPageRaw(id, *reader.items(asset, *_range(prefix, after), limit))
-            case m.Count(id, _, asset, prefix, after):
-                return m.Counted(id, *reader.count(asset, *_range(prefix, after)))
-            case m.Log(id, _, asset, prefix, before, since, since_time, limit):
-                page = self._feed.preceding(
-                    self._wanted(asset, prefix),
-                    2**63 if before is None else before,
-                    since or 0,
-                    since_time or 0,
-                    min(limit, MAX_PAGE_ITEMS),
-                )
-                return EventPageRaw(id, *page)
-            case m.Assets(id, _, after_id, limit):
-                return m.AssetPage(id, *reader.assets(after_id, limit))
-            case m.ListTrash(id, _, after_id, limit):
-                return m.TrashPage(id, *reader.trash(after_id, limit, self._grace_us))
-        raise AssertionError(request)
-
     def _administrate(self, request: m.AnyRequest, caller: Caller, answer: Answer) -> None:
         match request:
             case m.GetAt():
-                self._later(request, answer, self._get_at(request))
+                work = self._get_at(request)
             case m.History():
-                self._later(request, answer, self._history(request))
+                work = self._history(request)
             case m.Rewind():
-                self._later(request, answer, self._rewinder.rewind(request, caller))
+                check = partial(self.border.check, request, caller.permit)
+                work = self._rewinder.rewind(request, caller, check)
             case m.ReloadManifest():
-                self._later(request, answer, self._reload(request.id))
+                work = self._reload(request.id, caller)
             case m.AcceptManifest(id, _, digest):
-                check_admin(caller, "accept a manifest that is held")
-                self._later(request, answer, self._accept(id, digest, caller))
+                work = self._accept(id, digest, caller)
             case m.Checkpoint(id):
-                check_admin(caller, "have the data file brought up to date")
-                self._later(request, answer, self._checkpoint(id))
+                work = self._checkpoint(id)
             case m.Sweep(id, _, after, dry_run):
-                if not dry_run:
-                    check_admin(caller, "sweep")
-                self._later(request, answer, self._sweep(id, after, dry_run))
+                work = self._sweep(id, after, caller, dry_run=dry_run)
+            case _:
+                raise AssertionError(request)
+        self._later(request, caller, answer, work)
 
     def _change(self, request: m.Change, caller: Caller, answer: Answer) -> None:
         """Queue a change whose values have been checked."""
@@ -252,6 +253,13 @@ class Service:
                 self.meters.refused(result.code)
                 answer(m.Failed(request.id, result.code, result.message, result.decoded()))
 
+        try:
+            self.border.check(request, caller.permit)
+        except Forbidden as exc:
+            if not request.age_ms:
+                raise
+            self._changer.ask_again(request, caller, exc, settle)
+            return
         self._changer.submit(request, caller, settle)
 
     async def _change_aside(self, request: m.Change, caller: Caller, answer: Answer) -> None:
@@ -292,44 +300,48 @@ class Service:
             size += len(row.value or b"")
         return EventPageRaw(request.id, events, None)
 
-    def _wanted(self, asset: m.AssetRef | None, prefix: str) -> Wanted:
-        if asset is None:
-            return Wanted(None, check_prefix(prefix))
-        # Of an asset that has left, too: why it has left is what its journal tells.
-        asset_id, _ = self._reader.find(checked(asset)) or self._reader.find_active(asset)
-        return Wanted(asset_id, check_prefix(prefix))
-
-    def _later(self, request: m.AnyRequest, answer: Answer, work: Awaitable[object]) -> None:
+    def _later(
+        self,
+        request: m.AnyRequest,
+        caller: Caller,
+        answer: Answer,
+        work: Coroutine[Any, Any, object],
+    ) -> None:
         """Answer with what work returns, unless that is None; or with its failure."""
 
         async def run() -> None:
             try:
+                if not isinstance(request, _MAY_BE_REPEATS):
+                    self.border.check(request, caller.permit)
                 if (result := await work) is not None:
                     answer(result)
             except Exception as exc:
                 answer(self._failed(request, exc))
+            finally:
+                work.close()
 
         self._spawn(run())
 
     async def _metrics_text(self, id: int) -> object:
         return m.MetricsText(id, await self._metrics())
 
-    async def _reload(self, id: int) -> object:
+    async def _reload(self, id: int, caller: Caller) -> object:
         await self._keeper.check()
-        return m.StatusReport(id, self._report())
+        return m.StatusReport(id, self._report(caller.permit))
 
     async def _accept(self, id: int, digest: str, caller: Caller) -> object:
         await self._keeper.accept(digest, caller.writer)
-        return m.StatusReport(id, self._report())
+        return m.StatusReport(id, self._report(caller.permit))
 
     async def _checkpoint(self, id: int) -> object:
         revision = self._reader.counters().revision
         await self._bring_in()
         return m.Checkpointed(id, revision)
 
-    async def _sweep(self, id: int, after: int, dry_run: bool) -> object:
+    async def _sweep(self, id: int, after: int, caller: Caller, *, dry_run: bool) -> object:
         sweeper = self._sweeper
-        return m.TrashPage(id, *await (sweeper.due(after) if dry_run else sweeper.sweep(after)))
+        stores = await (sweeper.due(after) if dry_run else sweeper.sweep(after))
+        return m.TrashPage(id, *self.border.seen(stores, caller.permit))
 
     def _identity(self, ref: m.AssetRef) -> m.AssetRef | None:
         found = self._reader.find(checked(ref))
@@ -356,10 +368,6 @@ class Service:
         if message not in self.damaged and len(self.damaged) < _DAMAGES:
             _log.error("%s", message)
             self.damaged.append(message)
-
-
-def _range(prefix: str, after: str | None) -> tuple[str, str | None]:
-    return check_prefix(prefix), None if after is None else check_key(after)
 
 
 def refusal_of(reader: Reader, exc: Exception) -> Refused | None:

@@ -12,9 +12,12 @@ from typing import Any
 
 from assetstore.version import VERSION
 from assetstored import engine
+from assetstored.access import Right, Rules, rules_of
+from assetstored.border import Permit
 from assetstored.commits import CommitQueue
 from assetstored.config import Config
 from assetstored.feed import Feed
+from assetstored.listener import Listeners
 from assetstored.manifest_keeper import ManifestKeeper
 from assetstored.metrics_file import MetricsFile
 from assetstored.reader import Reader
@@ -33,7 +36,7 @@ class StatusReporter:
         self,
         config: Config,
         *,
-        socket_path: str,
+        listeners: Listeners,
         store_id: str,
         writer_pid: int,
         syncer_pid: int,
@@ -43,7 +46,7 @@ class StatusReporter:
         sweeper: Sweeper,
     ) -> None:
         self._config = config
-        self._socket_path = socket_path
+        self._listeners = listeners
         self._store_id = store_id
         self._writer_pid = writer_pid
         self._syncer_pid = syncer_pid
@@ -57,8 +60,12 @@ class StatusReporter:
         self.feed: Feed | None = None
         self.metrics_file: MetricsFile | None = None
 
-    def report(self) -> dict[str, Any]:
-        """The fields are in docs/operations.md; times are in microseconds since 1970."""
+    def report(self, permit: Permit | None = None) -> dict[str, Any]:
+        """The fields are in docs/operations.md; times are in microseconds since 1970.
+
+        What names assets is left out for who may not read them all. Without a permit it is the
+        daemon that asks.
+        """
         config = self._config
         sizes = self._reader.sizes()
         counters = self._reader.counters()
@@ -66,6 +73,11 @@ class StatusReporter:
         manifest = self._keeper.report()
         disk_free = shutil.disk_usage(config.data_dir).free
         problems = self._problems(disk_free)
+        readonly = self._listeners.readonly
+        if permit is not None and permit.grants.everywhere < Right.READ:
+            if problems:
+                problems = [f"{len(problems):,}; who may read every asset is told which"]
+            manifest = {**manifest, "reason": None}
         server, service = self.server, self.service
         return {
             "version": VERSION,
@@ -78,7 +90,8 @@ class StatusReporter:
             "revision": counters.revision,
             "health": "degraded" if problems else "ok",
             "problems": problems,
-            "socket": self._socket_path,
+            "socket": str(self._listeners.main.path),
+            "readonly_socket": None if readonly is None else str(readonly.path),
             "data_dir": config.data_dir,
             "data_bytes": os.stat(os.path.join(config.data_dir, "data.mdb")).st_size,
             "used_bytes": sizes["used_bytes"],
@@ -106,6 +119,7 @@ class StatusReporter:
             "max_deactivate_fraction": config.max_deactivate_fraction,
             "last_sweep": self._sweeper.last_sweep_us,
             "manifest": manifest,
+            "access": None if permit is None else _access(permit, self._config.access),
         }
 
     def _problems(self, disk_free: int) -> list[str]:
@@ -122,3 +136,19 @@ class StatusReporter:
         if self.service is not None:
             problems += self.service.damaged
         return problems
+
+
+def _access(permit: Permit, rules: Rules | None) -> dict[str, Any]:
+    """Who asks, and what they may do: everywhere, and by which rules more."""
+    return {
+        "uid": permit.identity.uid,
+        "gids": sorted(permit.identity.gids),
+        "reads_only": permit.reads_only,
+        "everywhere": permit.grants.everywhere.word,
+        "rules": None
+        if rules is None
+        else [
+            {"who": rule.who, "name": rule.name, "right": rule.right.word, "assets": rule.globs}
+            for rule in rules_of(rules, permit.identity)
+        ],
+    }

@@ -438,7 +438,7 @@ def test_anyone_who_may_connect_exports_and_only_operators_import(
             raise AssertionError(m.decode_welcome(wire.receive()))
 
     assert as_nobody(export_and_import).startswith(
-        "Forbidden: uid 65534 may not import entries, which says who wrote them"
+        "Forbidden: uid 65534 may not import into asset "
     )
     with other.client() as there:
         assert not there.store("a")

@@ -206,7 +206,16 @@ class Daemon:
         if self.config:
             config = self.root / "assetstored.toml"
             config.write_text(
-                "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.config.items())
+                "".join(f"{key} = {_toml(value)}\n" for key, value in self.config.items())
             )
             flags.append(f"--config={config}")
         return flags
+
+
+def _toml(value: object) -> str:
+    """A value as TOML has it on one line; what is no table is as in JSON."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    return (
+        "{" + ", ".join(f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items()) + "}"
+    )

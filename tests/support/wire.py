@@ -11,6 +11,7 @@ import socket
 import struct
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -79,7 +80,13 @@ def connect(path: Path, deadline_s: float = DEADLINE_S) -> socket.socket:
 class Wire:
     """One connection. A test says what goes out, byte by byte if it likes."""
 
-    def __init__(self, path: Path, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        deadline_s: float = DEADLINE_S,
+        connect: Callable[[Path, float], socket.socket] = connect,
+    ) -> None:
         self.socket = connect(path, deadline_s)
         self._deadline_s = deadline_s
 

@@ -73,6 +73,7 @@ def test_make_install_systemd_lays_out_all_files_below_destdir(tmp_path: Path) -
     assert files_below(tmp_path) == {
         "etc/assetstore/assetstored.toml",
         "etc/assetstore/manifest.json",
+        "usr/local/lib/systemd/system/assetstored-readonly.socket",
         "usr/local/lib/systemd/system/assetstored.service",
         "usr/local/lib/systemd/system/assetstored.socket",
         "usr/local/lib/sysusers.d/assetstore.conf",
@@ -156,4 +157,6 @@ def test_the_default_configuration_is_valid_as_it_comes() -> None:
 def defaults() -> Mapping[str, Any]:
     table = msgspec.to_builtins(Config())
     assert isinstance(table, dict)
+    # A table that is there, even if it is empty, is another thing than none.
+    assert table.pop("access") is None
     return table

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from assetstored.access import Right, Rule, Rules
 from assetstored.config import Config, ConfigInvalid, duration_s, load
 
 
@@ -35,6 +36,10 @@ def test_without_a_file_every_key_has_its_default() -> None:
         "metrics_interval": "15s",
         "metrics_ages": [],
         "log_level": "info",
+        "readonly_socket": "",
+        "readonly_socket_group": "",
+        "readonly_socket_mode": "0660",
+        "access": None,
     }
 
 
@@ -61,13 +66,20 @@ def test_every_key_can_be_set_in_the_file(tmp_path: Path) -> None:
         metrics_interval = "30s"
         metrics_ages = ["orders/*:watermark"]
         log_level = "debug"
+        readonly_socket = "/r"
+        readonly_socket_group = "0"
+        readonly_socket_mode = "0666"
+        [access.user.1234]
+        read = ["*"]
         """,
     )
 
-    assert list(msgspec.to_builtins(config).values()) == [
+    rules = Rules((Rule("user", 1234, "1234", Right.READ, ("*",)),), f"{tmp_path}/assetstored.toml")
+    assert list(msgspec.structs.astuple(config)) == [
         "/d", "/s", "/m.toml", "36h", "250ms", "2w", 3_000_000, 10, 1.0, 5, 2_000_000,
-        "/m.prom", "30s", ["orders/*:watermark"], "debug"
+        "/m.prom", "30s", ["orders/*:watermark"], "debug", "/r", "0", "0666", rules
     ]  # fmt: skip
+    assert config.readonly_mode == 0o666
     assert (config.grace_s, config.sweep_interval_s) == (129_600.0, 0.25)
     assert config.journal_max_age_s == 14 * 86_400.0
 
@@ -108,7 +120,7 @@ def test_an_unknown_key_is_refused_by_its_name_with_those_that_there_are(tmp_pat
         load_text(tmp_path, 'data_directory = "/d"')
 
     assert str(refused.value).startswith(
-        f"{tmp_path}/assetstored.toml: unknown key 'data_directory'; there are data_dir, grace, "
+        f"{tmp_path}/assetstored.toml: unknown key 'data_directory'; there are access, data_dir, "
     )
 
 
@@ -220,6 +232,26 @@ def test_anything_else_is_no_duration_and_the_message_shows_one(tmp_path: Path, 
     assert f"grace: {text!r} is no duration; write a number with one of ms, s, m, min, h, d, w" in (
         str(refused.value)
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("readonly_socket_mode = '0666'", "are of a socket that readonly_socket names"),
+        ("readonly_socket_group = '0'", "are of a socket that readonly_socket names"),
+        ("readonly_socket = '/r'\nreadonly_socket_mode = '0888'", "is no mode of a socket"),
+        ("readonly_socket = '/r'\nreadonly_socket_mode = '4660'", "is no mode of a socket"),
+        ("readonly_socket = '/r'\nreadonly_socket_mode = 432", "Expected `str`, got `int`"),
+        ("readonly_socket = '/r'\nreadonly_socket_group = 'no-such'", "there is no group"),
+        ("readonly_socket = '/r'\nsocket = '/r'", "are the same: /r"),
+        ("readonly_socket = '/r\\u0000'", "readonly_socket is no path"),
+    ],
+)
+def test_a_socket_for_reading_that_cannot_be_had_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigInvalid, match=message):
+        load_text(tmp_path, text.replace("'", '"'))
 
 
 @pytest.mark.parametrize("key", ["data_dir", "socket", "manifest"])

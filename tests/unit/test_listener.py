@@ -226,20 +226,25 @@ def test_a_place_where_no_socket_can_be_is_refused_and_nothing_is_left_open() ->
 # --- sockets of systemd: they begin at descriptor 3, so each in a process of its own
 
 
-def take_over(directory: Path, made: str, path: str = "unused") -> str:
-    """What a process says that finds these sockets from descriptor 3 on."""
+def take_over(
+    directory: Path, made: str, path: str = "unused", *, names: str = "", readonly: str = ""
+) -> str:
+    """What a process says that finds these sockets, with these names, from descriptor 3 on."""
     script = (
         "import os, socket, sys\n"
         "from pathlib import Path\n"
-        "from assetstored.listener import Listener, ListenRefused\n"
+        "from assetstored.config import Config\n"
+        "from assetstored.listener import Listeners, ListenRefused\n"
         f"made = {made}\n"
         "fds = [os.dup(sock.fileno()) for sock in made]\n"
         "for number, fd in enumerate(fds): os.dup2(fd, 3 + number)\n"
-        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(made)))\n"
+        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(made)),\n"
+        f"                  LISTEN_FDNAMES={names!r})\n"
         "try:\n"
-        f"    listener = Listener(Path({path!r}))\n"
-        "    print('took', listener.path, listener.from_systemd, listener.socket.fileno())\n"
-        "    listener.close()\n"
+        f"    listeners = Listeners(Config(socket={path!r}, readonly_socket={readonly!r}))\n"
+        "    for each in (listeners.main, listeners.readonly):\n"
+        "        if each: print('took', each.path, each.from_systemd, each.socket.fileno())\n"
+        "    listeners.close()\n"
         "except ListenRefused as exc: print(exc)\n"
         "sys.stdout.flush()\n"
         "os._exit(0)\n"
@@ -248,6 +253,72 @@ def take_over(directory: Path, made: str, path: str = "unused") -> str:
         [sys.executable, "-c", script], cwd=directory, capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
+
+
+TWO = (
+    "[socket.socket(socket.AF_UNIX) for _ in range(2)]; "
+    "[sock.bind(f'given-{number}') or sock.listen() for number, sock in enumerate(made)]"
+)
+
+
+def test_a_socket_from_systemd_is_for_reading_by_its_name(directory: Path) -> None:
+    for names, main, readonly in (
+        ("assetstored:assetstored-readonly", "given-0 True 3", "given-1 True 4"),
+        ("assetstored-readonly:another", "given-1 True 4", "given-0 True 3"),
+    ):
+        assert take_over(directory, TWO, names=names) == f"took {main}\ntook {readonly}"
+        for file in directory.iterdir():
+            file.unlink()
+
+
+def test_the_socket_for_reading_can_be_bound_beside_one_of_systemd(directory: Path) -> None:
+    made = "[socket.socket(socket.AF_UNIX)]; made[0].bind('given'); made[0].listen()"
+
+    taken = take_over(directory, made, names="assetstored", readonly=str(directory / "r"))
+
+    first, second = taken.splitlines()
+    assert first == "took given True 3"
+    assert second.startswith(f"took {directory}/r False ")
+    assert not (directory / "r").exists(), "its file is the daemon's to remove"
+
+
+def test_sockets_from_systemd_that_are_two_of_a_kind_or_only_for_reading_are_refused(
+    directory: Path,
+) -> None:
+    assert "more than one socket of a kind" in take_over(directory, TWO, names="a:b")
+    made = "[socket.socket(socket.AF_UNIX)]; made[0].bind('r'); made[0].listen()"
+    assert "start assetstored.socket too" in take_over(
+        directory, made, names="assetstored-readonly"
+    )
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+def test_the_socket_has_the_mode_that_is_asked_for_under_any_umask(path: Path, mode: int) -> None:
+    before = os.umask(0o077)
+    try:
+        listener = Listener(path, mode=mode)
+    finally:
+        os.umask(before)
+    try:
+        assert stat.S_IMODE(path.lstat().st_mode) == mode
+    finally:
+        listener.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to any group")
+def test_the_socket_has_the_group_that_is_asked_for(path: Path) -> None:
+    listener = Listener(path, gid=4_711)
+    try:
+        assert path.lstat().st_gid == 4_711
+    finally:
+        listener.close()
+
+
+def test_a_group_that_the_daemon_may_not_give_is_refused(path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may give a file to any group")
+    with pytest.raises(ListenRefused, match="cannot listen at"):
+        Listener(path, gid=0)
 
 
 def test_a_socket_from_systemd_is_taken_wherever_it_is(directory: Path) -> None:

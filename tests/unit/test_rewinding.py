@@ -10,21 +10,21 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support.callers import caller
 from tests.support.serving import Serving, next_turn, serve
-from tests.support.store import WRITER, Store, change
+from tests.support.store import Store, change
 
 from assetstore import messages as m
 from assetstore.errors import Busy, Compacted, Conflict, InactiveAsset, InvalidRequest
 from assetstore.requests import new_request_id
 from assetstored import jobs
 from assetstored.changes import Slice
-from assetstored.changing import Caller, Changer
-from assetstored.peers import Peer
+from assetstored.changing import Changer
 from assetstored.rewinding import Rewinder
 from assetstored.sweeper import Sweeper
 
 A = 1
-CALLER = Caller(Peer(os.geteuid(), 0, 1), WRITER)
+CALLER = caller(os.geteuid())
 
 
 class Scene:
@@ -54,7 +54,7 @@ class Scene:
 
     async def rewind(self, request: m.Rewind) -> m.Rewound:
         """The answer as a client reads it."""
-        answer = await self.rewinder.rewind(request, CALLER)
+        answer = await self.rewinder.rewind(request, CALLER, lambda: None)
         return msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=m.Rewound)
 
     def contents(self) -> dict[str, bytes]:

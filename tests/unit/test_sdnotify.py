@@ -155,9 +155,10 @@ def test_the_sockets_of_systemd_are_taken_in_order_and_not_handed_on(tmp_path: P
         "for number, fd in enumerate(fds): os.dup2(fd, 3 + number)\n"
         "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='2', LISTEN_FDNAMES='a:b')\n"
         "taken = inherited_sockets()\n"
-        "print([sock.fileno() for sock in taken])\n"
-        "print([os.get_inheritable(sock.fileno()) for sock in taken])\n"
-        "print([sock.getsockname() for sock in taken])\n"
+        "print([name for name, _ in taken])\n"
+        "print([sock.fileno() for _, sock in taken])\n"
+        "print([os.get_inheritable(sock.fileno()) for _, sock in taken])\n"
+        "print([sock.getsockname() for _, sock in taken])\n"
         "print([name for name in os.environ if name.startswith('LISTEN_')])\n"
         "os._exit(0 if not sys.stdout.flush() else 1)\n"
     )
@@ -167,6 +168,7 @@ def test_the_sockets_of_systemd_are_taken_in_order_and_not_handed_on(tmp_path: P
     )
 
     assert done.stdout.splitlines() == [
+        "['a', 'b']",
         "[3, 4]",
         "[False, False]",
         "['socket-0', 'socket-1']",
