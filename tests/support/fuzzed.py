@@ -13,6 +13,7 @@ import msgspec
 from tests.support.golden import frames
 
 from assetstore import messages as m
+from assetstore.entries import RecordedWriter
 from assetstore.framing import HEADER_BYTES, frame
 
 #: Frames of one ``stream``.
@@ -127,6 +128,7 @@ def pools_of(rng: random.Random) -> dict[str, Callable[[], Any]]:
         "request": lambda: bytes([rng.randrange(20)]) * 16,
         "assets": lambda: [reference(rng) for _ in range(rng.choice([0, 1, 5, 100, 101]))],
         "keys": lambda: [(reference(rng), text(rng)) for _ in range(rng.choice([0, 1, 9, 1_001]))],
+        "entries": lambda: [imported(rng) for _ in range(rng.choice([0, 1, 1, 9]))],
         "limit": lambda: rng.choice([1, 2, 1_000, 1_001, 2**31 - 1]),
         "trash_ids": lambda: [position(rng) for _ in range(rng.choice([0, 1, 3, 201]))],
         "after": lambda: rng.choice([None, text(rng)]),
@@ -135,6 +137,21 @@ def pools_of(rng: random.Random) -> dict[str, Callable[[], Any]]:
         "how": lambda: rng.choice(["replace", "max"]),
         "remove": lambda: [[text(rng)] * rng.randrange(3) for _ in range(rng.randrange(3))],
     }
+
+
+def imported(rng: random.Random) -> m.ImportedEntry:
+    """An entry as another store may have had it, or could not."""
+    writer = RecordedWriter(
+        kind=rng.choice(["worker", "task", "", "x" * 99]),
+        dag_id=rng.choice([None, text(rng)]),
+        run_id=rng.choice([None, text(rng)]),
+        task_id=rng.choice([None, text(rng)]),
+        map_index=rng.choice([None, -1, 2**40]),
+        uid=rng.choice([0, -1, 2**40]),
+        gid=rng.choice([0, -1, 2**40]),
+        pid=rng.choice([0, -1, 2**40]),
+    )
+    return m.ImportedEntry(text(rng), position(rng), writer, json_text(rng))
 
 
 def json_text(rng: random.Random) -> bytes:
