@@ -85,9 +85,13 @@ def _started(arguments: tuple[str, ...], said: Any) -> Iterator[subprocess.Popen
     finally:
         assert program.stdout is not None
         program.stdout.close()
-        if program.poll() is None:
+        # It removes what it has half made, and then ends.
+        program.terminate()
+        try:
+            program.wait(_END_S)
+        except subprocess.TimeoutExpired:
             program.kill()
-        program.wait()
+            program.wait()
 
 
 class _Bar:

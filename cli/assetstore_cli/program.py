@@ -67,6 +67,8 @@ _VERBS: dict[str, dict[str, str]] = {
     },
     "The store's files": {
         "verify": "verifying:verify",
+        "backup": "backups:backup",
+        "restore": "backups:restore",
     },
     "This command": {
         "completion": "completion:completion",

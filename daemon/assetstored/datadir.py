@@ -150,8 +150,11 @@ def read_marker(data_dir: Path) -> Identity | None:
     return identity
 
 
-def write_marker(data_dir: Path, identity: Identity) -> None:
-    """Leave the marker, durably. Called once, when the store's first commit is on disk."""
+def write_marker(data_dir: Path, identity: Identity, **more: object) -> None:
+    """Leave the marker, durably: when the store's first commit is on disk, or in a copy of it.
+
+    ``more`` is for whom it concerns: read_marker passes over it.
+    """
     for directory in (data_dir, data_dir.parent):
         sync_directory(directory)  # LMDB does not sync the directories of its files
     text = json.dumps(
@@ -160,6 +163,7 @@ def write_marker(data_dir: Path, identity: Identity) -> None:
             "store_id": identity.store_id,
             "created_at": identity.created_at,
             "engine": "LMDB 0.9",
+            **more,
         }
     )
     temporary = data_dir / (MARKER_FILE + ".new")
@@ -189,6 +193,21 @@ class DataFile(Enum):
     UNBORN = "never committed to"  # a first start was cut: nobody was ever answered from it
     WHOLE = "as long as it says"
     SHORT = "shorter than it says"  # which a sound file may be
+
+
+def sync_file(path: Path) -> None:
+    """See that what is in a file is on disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def give_to(path: Path, owner: os.stat_result) -> None:
+    """Give what root has made to whom something else belongs: the daemon may not be root."""
+    if os.geteuid() == 0:
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def check_data_file(data_dir: Path, marker: Identity | None) -> bool:

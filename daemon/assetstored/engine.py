@@ -172,6 +172,21 @@ def _is_running(pid: int) -> bool:
     return True
 
 
+def copy_compacted(env: Environment, txn: ReadTransaction | Transaction, fd: int) -> None:
+    """Write what the transaction sees to fd, as a data file without free pages. Syncs nothing.
+
+    Other threads run meanwhile. Ends with EngineError where fd takes no more.
+    """
+    env.copyfd(fd, compact=True, txn=txn)
+
+
+def size_bytes(env: Environment) -> int:
+    """How much of the data file is in use, free pages among it included."""
+    page_bytes: int = env.stat()["psize"]
+    last_page: int = env.info()["last_pgno"]
+    return (last_page + 1) * page_bytes
+
+
 def verify(path: str) -> list[str]:
     """Problems in the structure of the file in directory path; reads it without opening it."""
     problems: list[str] = _verify.verify(path)  # type: ignore[no-untyped-call]

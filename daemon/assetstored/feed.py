@@ -166,6 +166,8 @@ class Feed:
         first = max(since, 1)
         if first <= counters.compacted:
             raise history.compacted(self._reader, first)
+        # Who has seen what was lost would never hear that it is not so any more.
+        history.check_had(self._reader, first - 1, known_from=1)
         limit = min(limit, MAX_PAGE_ITEMS)
         page = self.following(wanted, first, limit)
         if page.events or not wait_ms or page.next != counters.revision + 1:

@@ -14,6 +14,9 @@ Kind = Literal[
     "lost", "journal",
 ]  # fmt: skip
 
+#: The parts of a check, and the copying before it.
+Part = Literal["copy", "structure", "tables", "entries", "journal"]
+
 _RESTORE: Final = (
     "stop the daemon, keep its files as they are aside, and restore the data directory from a "
     "backup"
@@ -43,7 +46,7 @@ REMEDIES: Final[dict[Kind, str]] = {
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """So much of a part of the check is done; a new part begins at 0."""
 
-    part: Literal["structure", "tables", "entries", "journal"]
+    part: Part
     done: int
     total: int
 

@@ -18,7 +18,7 @@ import msgspec
 from assetstore.errors import Compacted
 from assetstored import records
 from assetstored.reader import Reader
-from assetstored.tables import JournalRow
+from assetstored.tables import Gap, JournalRow
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -171,7 +171,29 @@ def revision_at(reader: Reader, time_us: int) -> int:
             low = found[0]
     if not low and reader.counters().compacted:
         raise compacted(reader, 0)
+    for gap in reader.gaps().gaps:
+        if low == gap.after and gap.taken_at < time_us < gap.restored_at:
+            raise _lost(low + 1, gap, gap.upto)
     return low
+
+
+def check_had(reader: Reader, at: int, known_from: int) -> None:
+    """Raise Compacted if what was there after the change ``at`` was lost by a restore of a backup.
+
+    ``known_from``: how long after a gap it is known again what is asked for, in revisions.
+    """
+    for gap in reader.gaps().gaps:
+        if gap.after < at < gap.upto:
+            raise _lost(at, gap, gap.upto + known_from)
+
+
+def _lost(at: int, gap: Gap, known_from: int) -> Compacted:
+    return Compacted(
+        f"what was at revision {at} is not known: the store was restored from a backup that ends "
+        f"with revision {gap.after}, and goes on after {gap.upto}; what is asked for is known from "
+        f"revision {known_from} on",
+        detail={"oldest": known_from},
+    )
 
 
 def compacted(reader: Reader, wanted: int, known_from: int = 0) -> Compacted:

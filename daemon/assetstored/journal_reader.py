@@ -16,6 +16,7 @@ from assetstored.tables import (
     META,
     Counters,
     DeletedRow,
+    Gaps,
     JournalRow,
     decode_row,
     deleted_key,
@@ -27,6 +28,9 @@ from assetstored.tables import (
 class JournalReader(Snapshots):
     """Reads the journal. One thread; every method answers from one snapshot."""
 
+    # Nobody restores a store that is open.
+    _gaps: Gaps | None = None
+
     def journal_row(self, revision: int) -> JournalRow | None:
         """The change of this revision, or None if the journal has forgotten it."""
         row = read_row(self.snapshot(), JOURNAL, id_key(revision), JournalRow)
@@ -36,7 +40,8 @@ class JournalReader(Snapshots):
 
     def _is_forgotten(self, revision: int) -> bool:
         counters = self.counters()
-        if not counters.compacted < revision <= counters.revision:
+        due = counters.compacted < revision <= counters.revision
+        if not due or self.gaps().beyond(revision) != revision:
             return self.is_row_absent(JOURNAL, id_key(revision))
         return False
 
@@ -72,17 +77,24 @@ class JournalReader(Snapshots):
         with self._txn_now().cursor(db=self._tables[JOURNAL]) as cursor:
             found = cursor.set_range(id_key(revision))
             if cursor.prev() if found else cursor.last():
-                compacted = self.counters().compacted
+                compacted, gaps = self.counters().compacted, self.gaps()
+                due = gaps.before(revision - 1)
                 for found_revision, row in _decoded(cursor.iterprev()):
-                    if not (
-                        found_revision == revision - 1
-                        or (found_revision < revision and revision - 1 <= compacted)
-                    ):
-                        raise _gap(revision - 1)
-                    revision = found_revision
-                    yield revision, row
-                if revision - 1 > compacted:
-                    raise _gap(revision - 1)
+                    if found_revision != due and (found_revision > due or due > compacted):
+                        raise _missing(due)
+                    due = gaps.before(found_revision - 1)
+                    yield found_revision, row
+                if due > compacted:
+                    raise _missing(due)
+
+    def gaps(self) -> Gaps:
+        """Revisions that the store skipped as it was restored from a backup."""
+        if self._gaps is None:
+            row = read_row(self.snapshot(), META, b"gaps", Gaps)
+            if row is None and not self.is_row_absent(META, b"gaps"):
+                raise records.damaged_beside("what the store skipped when it was restored")
+            self._gaps = row or Gaps([])
+        return self._gaps
 
     def deleted_head(self, store_id: int, key: str) -> records.Head | None:
         """Where a key stands that was deleted, as far as the journal reaches."""
@@ -149,16 +161,17 @@ class JournalReader(Snapshots):
     ) -> Iterator[tuple[int, JournalRow]]:
         """The rows; raises Damaged where one is missing that was not forgotten."""
         counters = read_row(self.stored(), META, b"counters", Counters) or Counters()
-        expected = max(first, counters.compacted + 1)
+        gaps = self.gaps()
+        expected = gaps.beyond(max(first, counters.compacted + 1))
         last = first - 1
         for revision, row in rows:
             if revision > expected or revision <= last:
-                raise _gap(expected)
-            expected = max(expected, revision + 1)
+                raise _missing(expected)
+            expected = gaps.beyond(max(expected, revision + 1))
             last = revision
             yield revision, row
         if expected <= counters.revision:
-            raise _gap(expected)
+            raise _missing(expected)
 
     def journal_bytes(self) -> int:
         """How much of the data file the journal takes."""
@@ -173,7 +186,7 @@ class JournalReader(Snapshots):
         return len(logged[max(0, counters.revision + 1 - logged.start) :]) if logged else 0
 
 
-def _gap(revision: int) -> Damaged:
+def _missing(revision: int) -> Damaged:
     return records.damaged_beside(f"revision {revision} of the journal")
 
 

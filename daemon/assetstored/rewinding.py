@@ -73,6 +73,7 @@ class Rewinder:
         assert revision is not None
         if revision > last:
             raise InvalidRequest(f"revision {revision:,} is to come; the last one is {last:,}")
+        history.check_had(self._reader, revision, known_from=0)
         return revision
 
     async def rewind(

@@ -1,6 +1,7 @@
 """The tables beside the stores: which there are, and what their rows hold.
 
-    meta      b"identity" -> Identity, b"counters" -> Counters, b"manifest" -> AcceptedManifest
+    meta      b"identity" -> Identity, b"counters" -> Counters, b"manifest" -> AcceptedManifest,
+              b"gaps" -> Gaps, where the store was ever restored from a backup
     catalog   asset id (8 bytes) -> CatalogRow
     names     kind and digest of a name, a uri, or both -> asset id (8 bytes)
     trash     trash id (8 bytes) -> TrashRow
@@ -80,6 +81,39 @@ class AcceptedManifest(Row, frozen=True):
     fingerprint: bytes = b""
 
 
+class Gap(Row, frozen=True):
+    """Revisions that the store has never had, or has lost: it was restored from a backup.
+
+    Those after ``after``, the last in the backup, up to ``upto``, where it went on. Between the
+    times ``taken_at`` and ``restored_at``, in microseconds since 1970, nobody knows what it held.
+    """
+
+    after: int
+    upto: int
+    taken_at: int
+    restored_at: int
+
+
+class Gaps(Row, frozen=True):
+    """All of a store, the earliest first."""
+
+    gaps: list[Gap]
+
+    def beyond(self, revision: int) -> int:
+        """The revision, or the next one after the gap that it is in."""
+        for gap in self.gaps:
+            if gap.after < revision <= gap.upto:
+                revision = gap.upto + 1
+        return revision
+
+    def before(self, revision: int) -> int:
+        """The revision, or the last one before the gap that it is in."""
+        for gap in reversed(self.gaps):
+            if gap.after < revision <= gap.upto:
+                revision = gap.after
+        return revision
+
+
 class CatalogRow(Row, frozen=True):
     """``store_id`` and ``trash_id`` are 0 where there is none: a store is made by the first write,
     and is in the trash while its asset is inactive. ``since``: when the state began.
@@ -140,7 +174,10 @@ class DeletedRow(Row, frozen=True):
 
 _DECODERS: dict[type, msgspec.msgpack.Decoder] = {  # type: ignore[type-arg]
     row: msgspec.msgpack.Decoder(row)
-    for row in (Identity, Counters, AcceptedManifest, CatalogRow, TrashRow, JournalRow, DeletedRow)
+    for row in (
+        *(Identity, Counters, AcceptedManifest, Gaps),
+        *(CatalogRow, TrashRow, JournalRow, DeletedRow),
+    )
 }
 
 

@@ -95,7 +95,7 @@ class _Check:
         names = image.stores()
         yield from self._tables(names)
         owners = contents.owners()
-        entries = EntriesCheck(image, contents.counters, owners)
+        entries = EntriesCheck(image, contents.counters, contents.gaps, owners)
         yield from self._entries(entries, owners, names)
         yield from self._journal(entries)
         if walker is not None:

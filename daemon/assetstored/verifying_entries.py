@@ -9,6 +9,7 @@ Rule: what a row is, the tables say; which stores there are, verifying_tables.py
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import msgspec
@@ -26,6 +27,7 @@ from assetstored.tables import (
     CatalogRow,
     Counters,
     DeletedRow,
+    Gaps,
     JournalRow,
     deleted_key,
     id_key,
@@ -35,6 +37,9 @@ from assetstored.verifying_tables import Owner, row_or_finding
 #: How far it is is told after so many entries, or rows of the journal.
 _STRIDE = 10_000
 
+#: Revisions are close together, but for where a store was restored from a backup.
+_PART_BYTES = 4096
+
 #: Gaps of the journal that are told one by one.
 _MOST_GAPS = 100
 
@@ -42,11 +47,14 @@ _MOST_GAPS = 100
 class EntriesCheck:
     """Checks store after store, and then what the journal has of them."""
 
-    def __init__(self, image: Image, counters: Counters, owners: dict[int, Owner]) -> None:
+    def __init__(
+        self, image: Image, counters: Counters, gaps: Gaps, owners: dict[int, Owner]
+    ) -> None:
         self._image = image
         self._counters = counters
+        self._gaps = gaps
         self._owners = owners
-        self._reached = _Revisions(counters.compacted, counters.revision)
+        self._reached = _Revisions()
         self._unread: set[int] = set()
         self.entries = 0
         self.events = 0
@@ -175,6 +183,7 @@ class EntriesCheck:
             if self.events % _STRIDE == 0:
                 yield self.events
             revision = int.from_bytes(where, "big")
+            due = self._gaps.beyond(due)
             if revision > due:
                 gaps += 1
                 if gaps <= _MOST_GAPS:
@@ -198,6 +207,7 @@ class EntriesCheck:
                 and revision not in self._reached
             ):
                 lost[row.store_id, row.key] = revision
+        due = self._gaps.beyond(due)
         if due <= self._counters.revision:
             last = self._counters.revision
             yield Finding("journal", f"the journal lacks revisions {due} to {last}, the last")
@@ -271,20 +281,18 @@ class EntriesCheck:
 
 
 class _Revisions:
-    """A set of revisions after one and up to another, a bit for each."""
+    """A set of revisions, a bit for each of those about which there is any in it."""
 
-    def __init__(self, after: int, last: int) -> None:
-        self._after = after
-        self._bits = bytearray((max(0, last - after) >> 3) + 1)
+    def __init__(self) -> None:
+        self._parts: defaultdict[int, bytearray] = defaultdict(lambda: bytearray(_PART_BYTES))
 
     def add(self, revision: int) -> None:
-        at = revision - self._after
-        if at > 0 and at >> 3 < len(self._bits):
-            self._bits[at >> 3] |= 1 << (at & 7)
+        part, bit = divmod(revision, 8 * _PART_BYTES)
+        self._parts[part][bit >> 3] |= 1 << (bit & 7)
 
     def __contains__(self, revision: int) -> bool:
-        at = revision - self._after
-        return at > 0 and at >> 3 < len(self._bits) and bool(self._bits[at >> 3] >> (at & 7) & 1)
+        part, bit = divmod(revision, 8 * _PART_BYTES)
+        return part in self._parts and bool(self._parts[part][bit >> 3] >> (bit & 7) & 1)
 
 
 def _shown_key(stored_key: bytes) -> str:

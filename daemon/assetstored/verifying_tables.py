@@ -23,6 +23,7 @@ from assetstored.tables import (
     AcceptedManifest,
     CatalogRow,
     Counters,
+    Gaps,
     Identity,
     Space,
     TrashRow,
@@ -53,6 +54,7 @@ class Contents:
     def __init__(self) -> None:
         self.identity: Identity | None = None
         self.counters = Counters()
+        self.gaps = Gaps([])
         self.catalog: dict[int, CatalogRow] = {}
         self.trash: dict[int, TrashRow] = {}
         self.unreadable = 0
@@ -98,10 +100,11 @@ def read_tables(image: Image, contents: Contents) -> Iterator[Finding]:
         (b"identity", Identity),
         (b"counters", Counters),
         (b"manifest", AcceptedManifest),
+        (b"gaps", Gaps),
     ):
         stored = image.get(META, key)
         if stored is None:
-            if row_type is not AcceptedManifest:
+            if row_type in (Identity, Counters):
                 yield Finding("row", f"the row {key.decode()!r} of table 'meta' is missing")
             continue
         row = row_or_finding(META, key, stored, row_type)
@@ -111,6 +114,8 @@ def read_tables(image: Image, contents: Contents) -> Iterator[Finding]:
             contents.identity = row
         elif isinstance(row, Counters):
             contents.counters = row
+        elif isinstance(row, Gaps):
+            contents.gaps = row
     yield from _read(image, CATALOG, CatalogRow, contents, contents.catalog)
     yield from _read(image, TRASH, TrashRow, contents, contents.trash)
 

@@ -71,6 +71,11 @@ class StoreOfWriter:
         """Close the environment; nothing is pending between transactions."""
         self._env.close()
 
+    @property
+    def revision(self) -> int:
+        """The last revision in the data file."""
+        return self._counters.revision
+
     def run(self, batch: list[jobs.AnyJob]) -> jobs.Committed:
         """Do the jobs; when this returns, all that was done is on disk.
 
