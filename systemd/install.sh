@@ -27,6 +27,9 @@ tmpfiles=$DESTDIR$PREFIX/lib/tmpfiles.d
 # tell an edited one from one that is as it came.
 defaults=$DESTDIR$PREFIX/share/assetstore
 config=$DESTDIR/etc/assetstore
+# Those that can be enabled, and all.
+enabled_units='assetstored.socket assetstored-readonly.socket assetstored.service assetstore-backup.timer'
+all_units="$enabled_units assetstore-backup.service"
 
 fail() {
     echo "install.sh: $*" >&2
@@ -47,12 +50,13 @@ done
 do_install() {
     mkdir -p "$units" "$sysusers" "$tmpfiles" "$defaults" "$config"
 
-    cp "$source/assetstored.socket" "$source/assetstored-readonly.socket" "$units/"
-    sed "s|/opt/assetstore/bin/|$BINDIR/|" "$source/assetstored.service" >"$units/assetstored.service"
+    for unit in $all_units; do
+        sed "s|^\(Exec[A-Za-z]*=\)/opt/assetstore/bin/|\1$BINDIR/|" "$source/$unit" >"$units/$unit"
+        chmod 0644 "$units/$unit"
+    done
     cp "$source/sysusers.d/assetstore.conf" "$sysusers/"
     cp "$source/tmpfiles.d/assetstore.conf" "$tmpfiles/"
-    chmod 0644 "$units/assetstored.socket" "$units/assetstored-readonly.socket" \
-        "$units/assetstored.service" "$sysusers/assetstore.conf" "$tmpfiles/assetstore.conf"
+    chmod 0644 "$sysusers/assetstore.conf" "$tmpfiles/assetstore.conf"
 
     chmod 0755 "$defaults" "$config"
     for file in assetstored.toml manifest.json; do
@@ -66,9 +70,9 @@ do_install() {
             echo "installed  $config/$file"
         fi
     done
-    echo "installed  $units/assetstored.socket"
-    echo "installed  $units/assetstored-readonly.socket"
-    echo "installed  $units/assetstored.service"
+    for unit in $all_units; do
+        echo "installed  $units/$unit"
+    done
     echo "installed  $sysusers/assetstore.conf"
     echo "installed  $tmpfiles/assetstore.conf"
 
@@ -82,6 +86,7 @@ Next, as root:
   systemctl enable --now assetstored.socket     # the first client starts the daemon
   usermod -aG assetstore-clients NAME           # for each user that may connect
   $BINDIR/assetstore status
+  systemctl enable --now assetstore-backup.timer  # a backup every night
 After an upgrade: systemctl daemon-reload && systemctl restart assetstored
 EOF
 }
@@ -116,10 +121,9 @@ EOF
 do_uninstall() {
     # While the unit files are there: without them systemd cannot tell what enabling linked.
     if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
-        units_now="assetstored.socket assetstored-readonly.socket assetstored.service"
-        for unit in $units_now; do
+        for unit in $enabled_units; do
             if systemctl --quiet is-active "$unit" || systemctl --quiet is-enabled "$unit" 2>/dev/null; then
-                fail "first: systemctl disable --now $units_now"
+                fail "first: systemctl disable --now $enabled_units"
             fi
         done
     fi
@@ -131,16 +135,17 @@ do_uninstall() {
         fi
         rm -f "$defaults/$file"
     done
-    rm -f "$units/assetstored.socket" "$units/assetstored-readonly.socket" \
-        "$units/assetstored.service" \
-        "$sysusers/assetstore.conf" "$tmpfiles/assetstore.conf"
+    for unit in $all_units; do
+        rm -f "$units/$unit"
+    done
+    rm -f "$sysusers/assetstore.conf" "$tmpfiles/assetstore.conf"
     for dir in "$defaults" "$config"; do
         rmdir "$dir" 2>/dev/null || :
     done
     cat <<EOF
 removed    units, sysusers.d, tmpfiles.d and the configuration that nobody edited
 
-The data in /var/lib/assetstore, the users and the program in $BINDIR are left.
+The data in /var/lib/assetstore, its backups, the users and the program in $BINDIR are left.
 Next, as root: systemctl daemon-reload
 EOF
 }

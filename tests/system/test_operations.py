@@ -18,7 +18,8 @@ from tests.system.machine import Machine
 _LINK = "/usr/local/bin/assetstore"
 _DROP_IN = f"/etc/systemd/system/{SERVICE}.d"
 _BACKUP = "/srv/backup"
-_BEFORE = f"{DATA_DIR}.before"
+_TIMER = "assetstore-backup.timer"
+_BACKUPS = f"{DATA_DIR}-backups"
 _MOVED = "/srv/assetstore"
 
 
@@ -46,7 +47,9 @@ def desk(machine: Machine, daemon: Daemon) -> Iterator[Machine]:
     assert machine.run("test", "-x", _LINK, may_fail=True).returncode == 0
     yield machine
     machine.systemctl("stop", SOCKET_UNIT, SERVICE)
-    machine.run("rm", "-rf", _LINK, _DROP_IN, _BACKUP, _BEFORE, _MOVED)
+    machine.systemctl("disable", "--now", _TIMER)
+    machine.run("rm", "-rf", _LINK, _DROP_IN, _BACKUP, _BACKUPS, _MOVED)
+    machine.run("sh", "-c", f"rm -rf {DATA_DIR}.before-*")
     machine.systemctl("daemon-reload")
     daemon.reset()
     machine.systemctl("start", SOCKET_UNIT)
@@ -58,15 +61,34 @@ def test_a_backup_that_is_restored_brings_all_back_as_it_was(desk: Machine) -> N
     on_client(desk, "client.store('orders').set('watermark', 'then')")
     before = on_client(desk, kept)
 
-    assert "verify: OK" in type_in(desk, back_up)
+    assert f"{_BACKUP}: revision" in type_in(desk, back_up)
     on_client(desk, "client.store('orders').set('watermark', 'later')")
     on_client(desk, "client.store('customers').set('watermark', 'later')")
     assert "health: ok" in type_in(desk, restore)
 
     assert on_client(desk, kept) == before
     assert on_client(desk, "client.store('customers').get('watermark')") is None
+    assert desk.systemctl("is-active", _TIMER).strip() == "active"
     owner = desk.run("stat", "--format=%U:%G %a", DATA_DIR, f"{DATA_DIR}/data.mdb").stdout
     assert owner.split("\n")[:2] == ["assetstore:assetstore 700", "assetstore:assetstore 600"]
+
+
+def test_the_backup_service_makes_one_backup_after_the_other(desk: Machine) -> None:
+    service = "assetstore-backup.service"
+    on_client(desk, "client.store('orders').set('watermark', 'kept')")
+
+    for _ in range(2):
+        desk.systemctl("start", service)
+
+    made = desk.run("find", _BACKUPS, "-mindepth", "1", "-printf", "%U %m %f\n").stdout
+    uid = desk.run("id", "--user", "assetstore").stdout.strip()
+    assert sorted(line.rpartition(" ")[0] for line in made.splitlines()) == sorted(
+        [f"{uid} 700"] * 2 + [f"{uid} 600"] * 6
+    )
+    for name in (line.split()[-1] for line in made.splitlines() if " 700 " in line):
+        assert "is sound" in desk.run(_LINK, "verify", f"{_BACKUPS}/{name}").stdout
+    complaints = desk.run("systemd-analyze", "verify", _TIMER, service)
+    assert "assetstore" not in complaints.stdout + complaints.stderr
 
 
 def test_a_store_can_be_moved_to_another_disk(desk: Machine, daemon: Daemon) -> None:

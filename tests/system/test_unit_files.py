@@ -49,14 +49,15 @@ def files_below(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
 
 
-def test_the_service_is_exposed_by_no_more_than_a_half() -> None:
+@pytest.mark.parametrize("service", ["assetstored.service", "assetstore-backup.service"])
+def test_the_service_is_exposed_by_no_more_than_a_half(service: str) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze: apt-get install systemd")
 
     judged = subprocess.run(
         [
             *("systemd-analyze", "security", "--offline=true", f"--threshold={MAX_EXPOSURE}"),
-            *("--no-pager", str(UNITS / "assetstored.service")),
+            *("--no-pager", str(UNITS / service)),
         ],
         capture_output=True,
         text=True,
@@ -64,7 +65,7 @@ def test_the_service_is_exposed_by_no_more_than_a_half() -> None:
     )
 
     assert judged.returncode == 0, judged.stdout + judged.stderr
-    assert "Overall exposure level for assetstored.service" in judged.stdout
+    assert f"Overall exposure level for {service}" in judged.stdout
 
 
 def test_make_install_systemd_lays_out_all_files_below_destdir(tmp_path: Path) -> None:
@@ -74,6 +75,8 @@ def test_make_install_systemd_lays_out_all_files_below_destdir(tmp_path: Path) -
         "etc/assetstore/assetstored.toml",
         "etc/assetstore/manifest.json",
         "usr/local/lib/systemd/system/assetstored-readonly.socket",
+        "usr/local/lib/systemd/system/assetstore-backup.service",
+        "usr/local/lib/systemd/system/assetstore-backup.timer",
         "usr/local/lib/systemd/system/assetstored.service",
         "usr/local/lib/systemd/system/assetstored.socket",
         "usr/local/lib/sysusers.d/assetstore.conf",
@@ -98,11 +101,17 @@ def test_what_is_installed_is_readable_for_all_under_any_umask(tmp_path: Path) -
 def test_the_service_runs_what_is_in_bindir(tmp_path: Path) -> None:
     install(tmp_path, BINDIR="/srv/store/bin", PREFIX="/usr")
 
-    unit = (tmp_path / "usr/lib/systemd/system/assetstored.service").read_text()
-    commands = [line for line in unit.splitlines() if line.startswith("Exec")]
+    units = tmp_path / "usr/lib/systemd/system"
+    commands = [
+        line
+        for name in ("assetstored.service", "assetstore-backup.service")
+        for line in (units / name).read_text().splitlines()
+        if line.startswith("Exec")
+    ]
     assert commands == [
         "ExecStart=/srv/store/bin/assetstored --config /etc/assetstore/assetstored.toml",
         "ExecReload=/srv/store/bin/assetstore manifest reload",
+        "ExecStart=/srv/store/bin/assetstore backup --keep ${KEEP} ${DEST}",
     ]
 
 
