@@ -1,12 +1,12 @@
 """``python -m benchmarks.scale``: what many assets and much data cost the daemon.
 
     python -m benchmarks.scale [--assets 100000] [--data 1GiB] [--rounds 3]
-                               [--seconds 20] [--only start,reload,drop,trim,memory] [--dir DIR]
-                               [--json PATH]
+                               [--seconds 20] [--only start,reload,drop,trim,backup,memory]
+                               [--dir DIR] [--json PATH]
 
-Start-up, the waits of others beside a reload, a drop and a trim, and memory; each against its goal.
-The figures are medians of the rounds, with the lowest and the highest. There is no backup to be
-measured yet. The table goes to standard output, what is being done to standard error.
+Start-up, the waits of others beside a reload, a drop, a trim and a backup, and memory; each against
+its goal. The figures are medians of the rounds, with the lowest and the highest. The table goes to
+standard output, what is being done to standard error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.interrupts import install
 from benchmarks.machine import NotOnDisk, check_on_disk, describe_machine
 from benchmarks.scale_goals import Beside, Figure, as_json, as_lines
-from benchmarks.scale_works import Scale, drop, memory, reload, start, trim
+from benchmarks.scale_works import Scale, backup, drop, memory, reload, start, trim
 
 #: In the order in which they run.
 WORKS: dict[str, Callable[[Scale], list[Figure | Beside]]] = {
@@ -33,6 +33,7 @@ WORKS: dict[str, Callable[[Scale], list[Figure | Beside]]] = {
     "reload": reload,
     "drop": drop,
     "trim": trim,
+    "backup": backup,
 }
 
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}

@@ -112,6 +112,16 @@ class ScaleDaemon:
         with self.client() as client:
             return client.status()
 
+    def back_up(self, dest: Path) -> None:
+        """Have the command make a backup of the store, and wait for it."""
+        with held():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "assetstore_cli", "backup", f"--socket={self.socket}", dest],
+                stdout=subprocess.DEVNULL,
+            )
+        if process.wait(_TIMEOUT_S) != 0:
+            raise RuntimeError(f"the backup failed:\n{self.log.read_text()[-2000:]}")
+
     def set_manifest(self, names: list[str]) -> None:
         """Write the manifest, whole, as an operator's tool would; the daemon notices or is told."""
         assets = [{"name": name, "uri": f"s3://warehouse/{name}/"} for name in names]

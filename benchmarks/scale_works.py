@@ -6,6 +6,7 @@ scale_daemon.py's.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -173,6 +174,31 @@ def trim(scale: Scale) -> list[Figure | Beside]:
             found += waits.figures(name)
             found.append(Figure(f"{name}, beside 16 clients", None, rates, "MiB/s"))
     return found
+
+
+def backup(scale: Scale) -> list[Figure | Beside]:
+    """A backup of a store of this size, copied and checked, from the command to its end."""
+    waits = _Waits(scale.seconds)
+    took, grown = [], []
+    with _daemon(scale, "served", journal_max_bytes=_UNBOUNDED, sweep_interval=_NEVER) as daemon:
+        daemon.set_manifest([*_WORK, "large"])
+        daemon.start()
+        scale.say("filling the store to be backed up")
+        daemon.fill(["large"], max(1, scale.data_bytes // _VALUE_BYTES), _VALUE_BYTES)
+        for number in range(scale.rounds):
+            dest = scale.directory / f"backup-{number}"
+            before = daemon.status()["used_bytes"]
+            took.append(waits.watch(daemon, lambda dest=dest: daemon.back_up(dest)))
+            grown.append((daemon.status()["used_bytes"] - before) / 2**20)
+            scale.say(f"backup {took[-1]:.2f} s beside 16 clients")
+            shutil.rmtree(dest)
+        daemon.stop()
+    name = f"backup of a store of {scale.data_bytes / 2**30:.3g} GiB"
+    return [
+        *waits.figures(name),
+        Figure(f"{name}, beside 16 clients", None, took, "s"),
+        Figure(f"{name}: what the data file grew by meanwhile", None, grown, "MiB"),
+    ]
 
 
 def memory(scale: Scale) -> list[Figure | Beside]:

@@ -119,13 +119,13 @@ def test_a_small_run_measures_everything_and_leaves_nothing(bench: Bench, tmp_pa
     path = tmp_path / "scale.json"
     process = bench.start(
         *("--assets", "1200", "--data", "2MiB", "--rounds", "1", "--seconds", "1"),
-        *("--json", str(path), "--only", "start,reload,drop,trim"),
+        *("--json", str(path), "--only", "start,reload,drop,trim,backup"),
     )
     out, err = process.communicate(timeout=_DEADLINE_S)
 
     assert process.returncode == 0, err
     written = json.loads(path.read_text())
-    assert len(written["goals"]) == 16
+    assert len(written["goals"]) == 20
     assert "| start with 1,200 assets and" in out
     for each in written["goals"]:
         assert each["measured"] is not None, each["name"]
