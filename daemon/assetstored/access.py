@@ -165,6 +165,7 @@ _CHANGE = Need(Right.WRITE, "change {}", assets=_its_asset, changes=True)
 _LIST = Need(Right.READ, "list what there is", Reach.ANY)
 
 #: Of events of one asset; of those of all only what may be read is told.
+_OF_ONE_OR_ALL = frozenset((m.Events, m.Log))
 _EVENTS_OF_ALL = Need(Right.READ, "read events", Reach.ANY)
 
 _REQUESTS: dict[type, Need] = {
@@ -232,12 +233,12 @@ _OPERATIONS: dict[type, Need] = {
 }
 
 
-def need_of_request(request: object) -> Need | None:
+def need_of_request(request: Any) -> Need | None:
     """What a request needs, beside its operations; None where nobody has said what."""
     kind = type(request)
-    if getattr(request, "dry_run", False) and kind in _DRY_RUNS:
+    if kind in _DRY_RUNS and request.dry_run:
         return _DRY_RUNS[kind]
-    if kind in (m.Events, m.Log) and request.asset is None:  # type: ignore[attr-defined]
+    if kind in _OF_ONE_OR_ALL and request.asset is None:
         return _EVENTS_OF_ALL
     return _REQUESTS.get(kind)
 

@@ -129,14 +129,12 @@ class Border:
             need = need._replace(right=need.unruled)
         if permit.grants.everywhere >= need.right:
             return
-        match need.reach:
-            case Reach.ALL:
-                self._refuse(need, permit, "", permit.grants.everywhere)
-            case Reach.ANY:
-                if permit.grants.somewhere < need.right:
-                    self._refuse(need, permit, "", permit.grants.somewhere)
-            case Reach.THOSE:
-                self._check_those(need, need.assets(message), need.trash(message), permit)
+        if need.reach is Reach.THOSE:
+            self._check_those(need, need.assets(message), need.trash(message), permit)
+            return
+        given = permit.grants.somewhere if need.reach is Reach.ANY else permit.grants.everywhere
+        if given < need.right:
+            self._refuse(need, permit, "", given)
 
     def _check_those(
         self, need: Need, refs: Sequence[m.AssetRef], trash: Sequence[int], permit: Permit

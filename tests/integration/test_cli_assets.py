@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from tests.support.command import Cli, reset, shared_daemon
 from tests.support.daemon import Daemon
+from tests.support.users import ALICE, BOB, needs_root, open_to_all, run_as
 
 from assetstore import Client
 
@@ -97,6 +99,7 @@ def test_status_shows_health_manifest_space_and_trash(cli: Cli, daemon: Daemon) 
         "trash",
         "journal",
         "load",
+        "you",
     ]
     assert page["socket"] == str(daemon.socket)
     assert page["manifest"].startswith(f"{daemon.manifest}, accepted ")
@@ -104,6 +107,27 @@ def test_status_shows_health_manifest_space_and_trash(cli: Cli, daemon: Daemon) 
     assert "grace 7 days" in page["trash"]
     assert re.fullmatch(r"\d+ events, .*iB, whole from the beginning on", page["journal"])
     assert "free on the disk" in page["space"]
+    assert page["you"] == f"uid {os.geteuid()}, may do everything"
+
+
+@needs_root
+def test_status_tells_users_what_they_may_do(make_daemon: Callable[..., Daemon]) -> None:
+    alice = {"read": ["c*"], "write": ["orders"]}
+    daemon = make_daemon(access={"user": {str(ALICE): alice}, "everyone": {"read": ["x"]}})
+    daemon.config["readonly_socket"] = str(daemon.socket.parent / "r")
+    with daemon:
+        open_to_all(daemon.socket)
+        open_to_all(daemon.socket.parent / "r")
+
+        def shown(uid: int, socket: str) -> str:
+            page = run_as(uid, lambda: Cli(daemon.socket.parent / socket)("status").out)
+            (line,) = [line for line in page.splitlines() if line.startswith("you ")]
+            return line.removeprefix("you").strip()
+
+        assert shown(ALICE, "s") == f"uid {ALICE}, may read c*; write orders; read x"
+        assert shown(BOB, "r") == f"uid {BOB}, may read x, through the socket for reading only"
+        sockets = f"{daemon.socket}; for reading {daemon.socket.parent}/r"
+        assert sockets in Cli(daemon.socket)("status").out
 
 
 def test_status_as_json_is_the_whole_report_with_times_as_times(cli: Cli, daemon: Daemon) -> None:

@@ -18,8 +18,8 @@ import pytest
 from tests.support.amount import amount
 from tests.support.daemon import Daemon
 from tests.support.exports import lines_of
-from tests.support.nobody import as_nobody
 from tests.support.replay import Replay
+from tests.support.users import NOBODY, run_as
 from tests.support.wire import HELLO, Wire
 
 from assetstore import (
@@ -437,12 +437,12 @@ def test_anyone_who_may_connect_exports_and_only_operators_import(
             wire.send_messages(HELLO)
             raise AssertionError(m.decode_welcome(wire.receive()))
 
-    assert as_nobody(export_and_import).startswith(
+    assert run_as(NOBODY, export_and_import).startswith(
         "Forbidden: uid 65534 may not import into asset "
     )
     with other.client() as there:
         assert not there.store("a")
-    assert f"max_frame_bytes={(1 << 20) + (1 << 16)})" in as_nobody(ask_for_the_limits)
+    assert f"max_frame_bytes={(1 << 20) + (1 << 16)})" in run_as(NOBODY, ask_for_the_limits)
 
 
 def test_a_value_that_the_other_daemon_does_not_take_is_refused_before_anything_is_done(

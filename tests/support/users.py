@@ -18,6 +18,9 @@ from tests.support.wire import DEADLINE_S, connect
 ALICE, BOB = 64_711, 64_712
 ETL = 64_800
 
+#: Who owns nothing, on any machine.
+NOBODY = 65_534
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.nobody import as_nobody
 from tests.support.peer import Peer, Talk, answer, serve
+from tests.support.users import NOBODY, run_as
 
 import assetstore
 from assetstore import messages as m
@@ -298,7 +298,7 @@ def test_a_user_who_may_not_connect_is_told_at_once_which_group_may(call: Call) 
         os.chmod(peer.path, 0o660)
         group = Path(peer.path).group()
 
-        error = as_nobody(lambda: call(peer.path, "get", "k"))
+        error = run_as(NOBODY, lambda: call(peer.path, "get", "k"))
 
         assert (
             f"Forbidden: this user may not connect to {peer.path}: join the group {group}" in error
