@@ -13,6 +13,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -144,6 +145,18 @@ def test_a_build_that_loses_something_in_a_power_cut_would_be_noticed(
 
     assert len(judged.problems) > judged.images / 50
     tally("Power loss", build=build, images=judged.images, found_wrong=len(judged.problems))
+
+
+@pytest.mark.parametrize("name", ["data.mdb", "data.wal"])
+def test_a_disk_that_lies_about_its_syncs_would_be_noticed(
+    study: Study, tally: Callable[..., None], name: str
+) -> None:
+    lied_to = replace(study, lies_about=(name,))
+
+    judged = judge(lied_to, lied_to.everywhere(IMAGES_OF_ODD_BUILD))
+
+    assert len(judged.problems) > judged.images / 20
+    tally("Power loss", file=name, images=judged.images, found_wrong=len(judged.problems))
 
 
 def test_the_recording_has_all_that_a_store_does(study: Study) -> None:

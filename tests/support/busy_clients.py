@@ -129,7 +129,9 @@ def _order(client: assetstore.Client, rng: random.Random, name: str) -> None:
         mine = [each.id for each in client.trash() if (each.name, each.reason) == (name, "cleared")]
         if mine and rng.random() < 0.7:
             client.restore(max(mine))
-    elif chance < 0.8:
+    elif chance < 0.75:
         client.move(name, rng.choice(OWN), replace=True)
+    elif chance < 0.9:
+        store.rewind(to=max(0, client.status()["revision"] - rng.randrange(1, 40)))
     elif oldest := [each.id for each in client.trash()][:2]:
         client.purge(oldest)

@@ -31,7 +31,7 @@ from tests.support.checkout import ROOT
 from tests.support.inspect_store import inspect
 from tests.support.power_loss import Disk, Image
 from tests.support.quick_disk import quick_disk
-from tests.support.recording import Event, Received
+from tests.support.recording import Event, Received, Sent
 from tests.support.told import Told
 
 from assetstored.datadir import StartRefused
@@ -58,19 +58,30 @@ class Study:
     told: Told
     seed: int
     has_small_log: bool
+    #: A file of which the disk says that it is synced, and it is not.
+    lies_about: tuple[str, ...] = ()
 
     def everywhere(self, most: int) -> list[Cut]:
-        """So many cuts, after every event that changes anything if they suffice."""
+        """So many cuts, after every event that changes anything if they suffice.
+
+        One in ten is before anybody was told anything: of those events there are few.
+        """
         where = [n for n, event in enumerate(self.events) if not isinstance(event, Received)]
-        rounds = -(-most // (len(where) * len(SECTORS)))
+        first = next(n for n in where if isinstance(self.events[n], Sent))
+        early = most // 10
+        return sorted(
+            self._some(early, [n for n in where if n < first])
+            + self._some(most - early, [n for n in where if n >= first])
+        )
+
+    def _some(self, count: int, where: list[int]) -> list[Cut]:
+        rounds = -(-count // (len(where) * len(SECTORS)))
         every = [Cut(event, size, n) for n in range(rounds) for event in where for size in SECTORS]
-        if len(every) > most:
-            every = random.Random(self.seed).sample(every, most)
-        return sorted(every)
+        return random.Random(self.seed).sample(every, count)
 
     def images(self, cuts: list[Cut]) -> Iterator[tuple[Cut, Image]]:
         """What each of the cuts, which are in order, may leave."""
-        disk = Disk()
+        disk = Disk(self.lies_about)
         taken = 0
         for cut in cuts:
             while taken <= cut.event:

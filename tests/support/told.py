@@ -75,6 +75,8 @@ class Told:
         self._events: dict[int, m.WireEvent] = {}
         self._requests: dict[tuple[str, int], m.AnyRequest] = {}
         self._known: set[bytes] = set()
+        #: Of each change the first revision and the last.
+        self._spans: set[tuple[int, int]] = set()
         self._readers: dict[tuple[str, type[Event]], FrameReader] = {}
         self.refused = 0
         for event in events:
@@ -85,7 +87,7 @@ class Told:
             self.answered.append(len(self.changes))
         self.last = self.floors[-1]
         self.worlds = self._worlds()
-        self._firsts = sorted((done.first, done.last) for done in self.changes if done.last)
+        self._sorted_spans = sorted(self._spans)
 
     # --- what was said
 
@@ -114,6 +116,11 @@ class Told:
             case m.Changed():
                 assert isinstance(request, m.Change)
                 return self._changed(request, answer)
+            case m.Rewound(revision=int(last)):
+                assert isinstance(request, m.Rewind)
+                if not request.dry_run:
+                    self._spans.add((last - len(answer.differences) + 1, last))
+                return last
             case m.Found():
                 return answer.entry.revision
             case m.FoundMany():
@@ -147,6 +154,8 @@ class Told:
                     begins -= outcome.count - 1
                 first, last = first or begins, outcome.revision
         self.changes.append(Done(request, answer, first, last))
+        if last:
+            self._spans.add((first, last))
         return last
 
     # --- what there must be
@@ -159,7 +168,7 @@ class Told:
             world = world.copy()
             if revision in self._done:
                 self._do(world, revision, *self._done[revision])
-            # A purge is told by its events, as is what the daemon does of itself.
+            # A purge and a rewind are told by their events, as is what the daemon does of itself.
             if revision in self._events:
                 self._see(world, self._events[revision])
             worlds.append(world)
@@ -202,13 +211,10 @@ class Told:
 
     def _see(self, world: World, event: m.WireEvent) -> None:
         name = event.name or ""
+        if event.key is not None:
+            self._see_key(world.active[name], event.key, event)
+            return
         match event.kind:
-            case "set":
-                # The change that set it is known from its answer, and is the same.
-                assert world.active[name][event.key or ""] == (
-                    json.loads(event.value or b""),
-                    event.revision,
-                )
             case "activated":
                 world.active[name] = dict(world.inactive.pop(name, {}))
             case "deactivated":
@@ -222,6 +228,16 @@ class Told:
                     aside = world.aside[name]
                     aside.pop(next(n for n, (why, _) in enumerate(aside) if why == reason))
 
+    def _see_key(self, held: Contents, key: str, event: m.WireEvent) -> None:
+        now = None if event.value is None else (json.loads(event.value), event.revision)
+        if event.revision in self._done:
+            # What its client was told, a watcher was told too.
+            assert held.get(key) == now
+        elif now is None:
+            del held[key]
+        else:
+            held[key] = now
+
     def problem_of(self, found: Inspection, floor: int) -> str | None:
         """What is wrong with a store of whose revision ``floor`` somebody was told, or None."""
         revision = found.revision
@@ -231,9 +247,9 @@ class Told:
             return f"revision {floor} was acknowledged, and {revision} is the last that is there"
         if revision > self.last:
             return f"it is at revision {revision}, and {self.last} was the last"
-        at = bisect_right(self._firsts, (revision, self.last + 1)) - 1
-        if at >= 0 and self._firsts[at][0] <= revision < self._firsts[at][1]:
-            return f"at revision {revision} there is half of the change {self._firsts[at]}"
+        at = bisect_right(self._sorted_spans, (revision, self.last + 1)) - 1
+        if at >= 0 and self._sorted_spans[at][0] <= revision < self._sorted_spans[at][1]:
+            return f"at revision {revision} there is half of the change {self._sorted_spans[at]}"
         world = self.worlds[revision]
         if found.active != world.active:
             return f"at revision {revision} it holds {_difference(found.active, world.active)}"
