@@ -35,7 +35,7 @@ CHANGES = amount(80, whole=600)
 CHANGES_OF_ODD_BUILD = amount(50, whole=120)
 
 #: Of each of two recordings.
-IMAGES = amount(80, whole=7_500)
+IMAGES = amount(80, whole=8_500)
 
 #: Of real daemons that are started on an image.
 DAEMONS = amount(1, whole=20)

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import IO, Any, Self
 
 from tests.support.checkout import ROOT
+from tests.support.waiting import wait_until
 
 _PROCESS = "tests.support.starter_process"
 
@@ -50,13 +51,19 @@ class Started:
         if self.poll() is None:
             ended = os.pidfd_open(self.pid)
             try:
-                select.select([ended], [], [], timeout)
+                ready, _, _ = select.select([ended], [], [], timeout)
             finally:
                 os.close(ended)
-        if (status := self.poll()) is None:
-            assert timeout is not None
-            raise subprocess.TimeoutExpired(["assetstored"], timeout)
-        return status
+            if not ready:
+                assert timeout is not None
+                raise subprocess.TimeoutExpired(["assetstored"], timeout)
+        # Who traces it hears of its end first, and only then its parent.
+        return wait_until(lambda: self._reaped, 10.0, "an ended process to be reaped")[0]
+
+    @property
+    def _reaped(self) -> list[int]:
+        status = self.poll()
+        return [] if status is None else [status]
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
