@@ -16,7 +16,7 @@ from tests.support.checkout import ROOT, name_of, syntax_of
 
 #: folder -> what its files may import, beside the standard library.
 ALLOWED = {
-    "lib/assetstore": {"assetstore", "msgspec"},
+    "lib/assetstore": {"assetstore", "msgspec", "airflow", "fastapi", "sqlalchemy"},
     "daemon/assetstored": {"assetstore", "assetstored", "msgspec", "lmdb", "watchfiles"},
     "cli/assetstore_cli": {"assetstore", "assetstore_cli", "msgspec", "click"},
     "examples": {"assetstore", "examples"},
@@ -27,6 +27,9 @@ HOMES = {
     "lmdb": "daemon/assetstored/engine.py",
     "watchfiles": "daemon/assetstored/watcher.py",
     "click": "cli/assetstore_cli/*",
+    "airflow": "lib/assetstore/airflow/*",
+    "fastapi": "lib/assetstore/airflow/answers.py",
+    "sqlalchemy": "lib/assetstore/airflow/*",
 }
 
 #: A worker that does not use the async client does not pay for asyncio either.
