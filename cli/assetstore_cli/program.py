@@ -61,6 +61,9 @@ _VERBS: dict[str, dict[str, str]] = {
         "export": "transfers:export",
         "import": "transfers:import_",
     },
+    "Airflow": {
+        "airflow": "airflow:airflow",
+    },
     "Trash": {
         "trash": "trash:trash",
         "sweep": "trash:sweep",

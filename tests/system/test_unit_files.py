@@ -68,6 +68,26 @@ def test_the_service_is_exposed_by_no_more_than_a_half(service: str) -> None:
     assert f"Overall exposure level for {service}" in judged.stdout
 
 
+def test_the_unit_for_airflows_assets_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze: apt-get install systemd")
+    text = (UNITS / "assetstore-airflow-manifest.service").read_text()
+    program = tmp_path / "assetstore"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    unit = tmp_path / "assetstore-airflow-manifest.service"
+    unit.write_text(text.replace("/opt/airflow/bin/assetstore", str(program)))
+
+    judged = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (judged.returncode, judged.stderr) == (0, "")
+
+
 def test_make_install_systemd_lays_out_all_files_below_destdir(tmp_path: Path) -> None:
     make("install-systemd", DESTDIR=str(tmp_path))
 
