@@ -7,6 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  := .venv-bench
+AIRFLOW := .venv-airflow
 RUN    := var
 SOAK   ?= 10m
 TALLY  := $(VENV)/faults.jsonl
@@ -16,7 +17,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run build generate install-systemd clean \
-        test test-crash test-crash-full test-faults soak test-system check _types bench bench-quick
+        test test-crash test-crash-full test-faults soak test-system test-airflow \
+        check _types bench bench-quick
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,7 +82,7 @@ PART_integration-p-z := $(filter-out $(SCALE),$(wildcard tests/integration/test_
 # How long others wait is measured by itself, when the disk is not busy with other parts.
 PART_scale           := $(SCALE)
 PART_rest            := tests --ignore=tests/crash --ignore=tests/faults --ignore=tests/integration --ignore=tests/unit \
-                        --ignore=tests/system --ignore=tests/test_layers.py --ignore=tests/test_style.py
+                        --ignore=tests/system --ignore=tests/airflow --ignore=tests/test_layers.py --ignore=tests/test_style.py
 
 PART_unit-a-c := tests/unit/test_[a-c]*.py
 PART_unit-d-l := tests/unit/test_[d-l]*.py tests/test_layers.py tests/test_style.py
@@ -107,6 +109,15 @@ soak: $(STAMP) ## a long run of everything at once; SOAK=1h says how long (10 mi
 
 test-system: $(STAMP) ## install into a booted systemd and watch it work; needs root
 	@$(BIN)/pytest -q -rfEs -m system tests/system
+
+# Airflow pins much of what it needs; so it has an environment of its own, and our tests go there.
+$(AIRFLOW)/.installed: pyproject.toml
+	$(call make_venv,$(AIRFLOW))
+	@$(AIRFLOW)/bin/python -m pip install --quiet --editable '.[daemon,cli,airflow]' --group test
+	@touch $@
+
+test-airflow: $(AIRFLOW)/.installed ## against the real Airflow 3.3 from PyPI (under 6 minutes, installing included)
+	@$(AIRFLOW)/bin/pytest -q -rfEs tests/airflow
 
 generate: $(STAMP) ## write what is made from other files: the blocking client, docs/cli.md
 	@$(BIN)/python scripts/unasync.py
@@ -137,6 +148,6 @@ install-systemd: ## units, users and default configuration; heeds DESTDIR, PREFI
 	@systemd/install.sh
 
 clean: ## back to a fresh clone; leaves ./var alone, for it holds data
-	@rm -rf $(VENV) $(BENCH) dist build .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) $(BENCH) $(AIRFLOW) dist build .mypy_cache .ruff_cache .pytest_cache
 	@find benchmarks/results -type f ! -name published.json -delete
 	@find . -path ./$(RUN) -prune -o -name __pycache__ -type d -exec rm -rf {} +

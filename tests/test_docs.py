@@ -22,7 +22,7 @@ from tests.support.command import Cli
 from tests.support.daemon import Daemon
 
 #: Documents whose commands a user types.
-GUIDES = ["README.md", "CONTRIBUTING.md", "docs/operations.md"]
+GUIDES = ["README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/airflow.md"]
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")

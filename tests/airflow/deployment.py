@@ -67,6 +67,9 @@ class Deployment:
         }
         if daemon is not None:
             self.settings["ASSETSTORE__SOCKET"] = str(daemon.socket)
+        #: Where Dags of a test may leave what they have seen: $SEEN_DIR.
+        self.seen = home / "seen"
+        self.seen.mkdir()
 
     @property
     def env(self) -> dict[str, str]:
@@ -75,7 +78,10 @@ class Deployment:
             name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")
         }
         given = {f"AIRFLOW__{name}": value for name, value in self.settings.items()}
-        return {**inherited, "AIRFLOW_HOME": str(self.home), **given}
+        # "airflow standalone" starts others by their name.
+        path = f"{Path(sys.executable).parent}:{inherited.get('PATH', os.defpath)}"
+        own = {"AIRFLOW_HOME": str(self.home), "SEEN_DIR": str(self.seen), "PATH": path}
+        return {**inherited, **own, **given}
 
     def run(self, *args: str) -> str:
         """Run ``airflow`` and return what it printed; it has to succeed."""

@@ -73,7 +73,7 @@ class Seen:
     """What was seen, by behaviour, for the test to compare."""
 
     def __init__(self, name: str) -> None:
-        self._file = Path(os.environ["CONFORMANCE_DIR"]) / f"{name}.json"
+        self._file = Path(os.environ["SEEN_DIR"]) / f"{name}.json"
         self._seen: dict[str, str] = {}
 
     def see(self, behaviour: str, function: Callable[..., Any], *args: Any) -> None:
@@ -236,3 +236,17 @@ with DAG("conformance", schedule=None, start_date=START, catchup=False):
         seen.see("clear", lambda: store.clear())
 
     (one() >> two() >> by_name() >> by_uri() >> emit() >> by_alias() >> closed() >> unlisted())
+
+
+with DAG("conformance_down", schedule=None, start_date=START, catchup=False):
+
+    @task(inlets=[ORDERS])
+    def down(asset_state_store: Any = None) -> None:
+        seen = Seen("the daemon is down")
+        store = asset_state_store[ORDERS]
+        seen.see("get with a default", store.get, "short", "default")
+        seen.see("set", store.set, "short", 2)
+        seen.see("delete", store.delete, "by name")
+        seen.see("clear", store.clear)
+
+    down()
