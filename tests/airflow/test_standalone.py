@@ -113,6 +113,8 @@ def test_an_asset_that_loses_its_dag_is_closed_and_comes_back_with_it(
     deployment: Deployment, client: assetstore.Client, daemon: Daemon
 ) -> None:
     kept = {"from": "the first run"}
+    wait_until(lambda: client.resolve(["live/temporary"])[0], COMMAND_S, "the asset to be known")
+    deployment.api("/dags/temporary/dagRuns", logical_date=None)
     wait_for_entry(client, "live/temporary", "kept", kept, "the Dag's one run")
 
     (deployment.dags / "temporary.py").unlink()

@@ -14,7 +14,7 @@ TEMPORARY = Asset(name="live/temporary", uri="file://live/temporary", group="pas
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
-with DAG("temporary", schedule="@once", start_date=START, catchup=False):
+with DAG("temporary", schedule=None, start_date=START, catchup=False):
 
     @task(outlets=[TEMPORARY])
     def keep(asset_state_store: Any = None) -> None:
