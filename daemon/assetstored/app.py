@@ -182,7 +182,9 @@ class Daemon:
     def _open_log(self, reader: Reader) -> ChangeLog:
         try:
             wal = Wal(self._data_dir / datadir.WAL_FILE)
-        except (OSError, WalDamaged) as exc:
+        except OSError as exc:
+            raise datadir.unreadable(self._data_dir / datadir.WAL_FILE, exc) from exc
+        except WalDamaged as exc:
             raise datadir.StartRefused(f"the write-ahead log cannot be opened: {exc}") from exc
         return ChangeLog(
             reader,
@@ -367,7 +369,7 @@ class Daemon:
             await keeper.check()
 
     async def _look_after(self) -> None:
-        """Once a second: slow peers, and whether LMDB's files are still where they were."""
+        """Once a second: slow peers, and whether files and socket are still where they were."""
         while True:
             await asyncio.sleep(1.0)
             if self._server is not None:
@@ -376,6 +378,12 @@ class Daemon:
                 self._files.check()
             except datadir.FilesChanged as exc:
                 self._fail(str(exc))
+                return
+            if not self._listener.is_in_place:
+                self._fail(
+                    f"the socket {self._listener.path} was removed or replaced, and nobody can "
+                    "connect any more; a restart makes it anew"
+                )
                 return
 
     async def _feed_watchdog(self, interval_s: float) -> None:

@@ -135,7 +135,10 @@ class ChangeLog:
         now = time.monotonic()
         if now > self._room_known_until:
             self._room_known_until = now + _ROOM_CHECK_S
-            self._has_room = engine.free_bytes(self._data_dir) > _LEAST_ROOM_BYTES
+            try:
+                self._has_room = engine.free_bytes(self._data_dir) > _LEAST_ROOM_BYTES
+            except OSError:
+                self._has_room = False  # the directory is gone; the writer will say so
         return self._has_room
 
     # --- a batch

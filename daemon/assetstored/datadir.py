@@ -54,6 +54,11 @@ class StartRefused(Exception):
     """The daemon must not start on this directory; the message says why and what to do."""
 
 
+def unreadable(path: Path, exc: OSError) -> StartRefused:
+    """The refusal of a file that cannot be opened."""
+    return StartRefused(f"cannot read {path}: {exc.strerror}; it must belong to uid {os.geteuid()}")
+
+
 def prepare(data_dir: Path) -> int:
     """Make the directory if it is not there, and take its lock; returns the lock's descriptor.
 
@@ -137,6 +142,8 @@ def read_marker(data_dir: Path) -> Identity | None:
         text = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as exc:
+        raise unreadable(path, exc) from exc
     try:
         marker = json.loads(text)
         identity = Identity(marker["format"], marker["store_id"], marker["created_at"])
@@ -242,9 +249,7 @@ def look_at_data_file(data_dir: Path, marker: Identity | None) -> DataFile:
         with open(path, "rb") as file:
             head = file.read(2 * 65536)
     except OSError as exc:
-        raise StartRefused(
-            f"cannot read {path}: {exc.strerror}; it must belong to uid {os.geteuid()}"
-        ) from exc
+        raise unreadable(path, exc) from exc
     if marker is None and _never_committed(head):
         return DataFile.UNBORN
     if not head:

@@ -77,6 +77,11 @@ class Listener:
         """Where clients connect."""
         return self._path
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether clients that connect to the path still come here; systemd's is its own care."""
+        return self._made is None or _identity(self._path) == self._made
+
     def close(self) -> None:
         """Stop listening; removes the file, if it is still the one that was made here."""
         self.socket.close()

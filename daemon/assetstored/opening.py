@@ -136,7 +136,7 @@ def _has_log(data_dir: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as exc:
-        raise datadir.StartRefused(f"cannot read {path}: {exc.strerror}") from exc
+        raise datadir.unreadable(path, exc) from exc
 
 
 def _logged(data_dir: Path, opened: Opened) -> list[wal.Record]:
@@ -158,4 +158,4 @@ def _logged(data_dir: Path, opened: Opened) -> list[wal.Record]:
             f"{path} is damaged: {exc}; restore the data directory from a backup"
         ) from exc
     except OSError as exc:
-        raise datadir.StartRefused(f"cannot read {path}: {exc.strerror}") from exc
+        raise datadir.unreadable(path, exc) from exc

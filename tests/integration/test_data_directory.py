@@ -9,18 +9,16 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import lmdb
 import pytest
 from tests.support.daemon import Daemon
 from tests.support.serving import Serving, serve
 from tests.support.store import Store, change
+from tests.support.strangers import foreign_file, without_privileges
 
 import assetstore
 from assetstored import jobs
@@ -137,17 +135,11 @@ def replace_data_by_that_of_another_store(data_dir: Path) -> None:
 
 
 def replace_data_by_that_of_another_program(data_dir: Path) -> None:
-    shutil.copy(make_foreign_file(data_dir.parent / "foreign", engine=0), data_dir / "data.mdb")
+    shutil.copy(foreign_file(data_dir.parent / "foreign", engine=0), data_dir / "data.mdb")
 
 
 def replace_data_by_that_of_another_engine(data_dir: Path) -> None:
-    shutil.copy(make_foreign_file(data_dir.parent / "newer", engine=1), data_dir / "data.mdb")
-
-
-def make_foreign_file(directory: Path, engine: int) -> Path:
-    with lmdb.open(str(directory), lib_version=engine) as env, env.begin(write=True) as txn:
-        txn.put(b"theirs", b"precious")
-    return directory / "data.mdb"
+    shutil.copy(foreign_file(data_dir.parent / "newer", engine=1), data_dir / "data.mdb")
 
 
 def replace_marker_by_that_of_another_store(data_dir: Path) -> None:
@@ -367,20 +359,6 @@ def test_a_directory_without_room_for_permissions_is_made_for_the_daemon_alone(
 
     files = ["assetstored.lock", "store.json", "data.mdb", "lock.mdb", "data.wal"]
     assert modes == dict.fromkeys(files, 0o600)
-
-
-def without_privileges() -> list[str]:
-    """The daemon's command, such that permissions mean something to it even as root."""
-    command = [sys.executable, "-m", "assetstored"]
-    if os.geteuid() != 0:
-        return command
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        pytest.skip("as root this needs setpriv")
-    tried = subprocess.run([setpriv, "--bounding-set=-all", "true"], check=False)
-    if tried.returncode:
-        pytest.skip("setpriv may not drop capabilities here")
-    return [setpriv, "--bounding-set=-all", *command]
 
 
 def make_read_only(data_dir: Path) -> None:
