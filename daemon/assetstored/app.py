@@ -35,7 +35,7 @@ from assetstored.commits import CommitQueue
 from assetstored.config import Config, ConfigInvalid
 from assetstored.feed import Feed
 from assetstored.key_ages import KeyAges
-from assetstored.listener import Listeners, ListenRefused
+from assetstored.listener import Listeners, ListenRefused, SocketGone
 from assetstored.loop import Loop
 from assetstored.manifest_keeper import ManifestKeeper
 from assetstored.meters import Meters
@@ -182,10 +182,8 @@ class Daemon:
     def _open_log(self, reader: Reader) -> ChangeLog:
         try:
             wal = Wal(self._data_dir / datadir.WAL_FILE)
-        except OSError as exc:
-            raise datadir.unreadable(self._data_dir / datadir.WAL_FILE, exc) from exc
-        except WalDamaged as exc:
-            raise datadir.StartRefused(f"the write-ahead log cannot be opened: {exc}") from exc
+        except (OSError, WalDamaged) as exc:
+            raise datadir.refused_log(self._data_dir, exc) from exc
         return ChangeLog(
             reader,
             wal,
@@ -376,15 +374,9 @@ class Daemon:
                 self._server.check_deadlines()
             try:
                 self._files.check()
-            except datadir.FilesChanged as exc:
-                self._fail(str(exc))
-                return
-            if not self._listener.is_in_place:
-                self._fail(
-                    f"the socket {self._listener.path} was removed or replaced, and nobody can "
-                    "connect any more; a restart makes it anew"
-                )
-                return
+                self._listeners.check()
+            except (datadir.FilesChanged, SocketGone) as exc:
+                return self._fail(str(exc))
 
     async def _feed_watchdog(self, interval_s: float) -> None:
         """Tell systemd that all is well, each time the loop and then the writer have shown it."""

@@ -59,6 +59,13 @@ def unreadable(path: Path, exc: OSError) -> StartRefused:
     return StartRefused(f"cannot read {path}: {exc.strerror}; it must belong to uid {os.geteuid()}")
 
 
+def refused_log(data_dir: Path, exc: Exception) -> StartRefused:
+    """The refusal of a log that was good a moment ago, when the writer looked at it."""
+    if isinstance(exc, OSError):
+        return unreadable(data_dir / WAL_FILE, exc)
+    return StartRefused(f"the write-ahead log cannot be opened: {exc}")
+
+
 def prepare(data_dir: Path) -> int:
     """Make the directory if it is not there, and take its lock; returns the lock's descriptor.
 

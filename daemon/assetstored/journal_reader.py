@@ -36,7 +36,7 @@ class JournalReader(Snapshots):
         row = read_row(self.snapshot(), JOURNAL, id_key(revision), JournalRow)
         if row is None and not self._is_forgotten(revision):
             raise records.damaged_beside(f"revision {revision} of the journal")
-        return row
+        return row and _kept(row)
 
     def _is_forgotten(self, revision: int) -> bool:
         counters = self.counters()
@@ -186,6 +186,15 @@ class JournalReader(Snapshots):
         return len(logged[max(0, counters.revision + 1 - logged.start) :]) if logged else 0
 
 
+def _kept(row: JournalRow) -> JournalRow:
+    """The row without a view into the snapshot: pages are put together over several of them, and
+    what LMDB has in memory is another page's by then."""
+    row.writer = row.writer.copy()
+    if row.request is not None:
+        row.request = (row.request[0], row.request[1].copy())
+    return row
+
+
 def _missing(revision: int) -> Damaged:
     return records.damaged_beside(f"revision {revision} of the journal")
 
@@ -194,4 +203,4 @@ def _decoded(
     rows: Iterable[tuple[memoryview, memoryview]],
 ) -> Iterator[tuple[int, JournalRow]]:
     for key, stored in rows:
-        yield int.from_bytes(key, "big"), decode_row(JOURNAL, key, stored, JournalRow)
+        yield int.from_bytes(key, "big"), _kept(decode_row(JOURNAL, key, stored, JournalRow))

@@ -43,6 +43,10 @@ class ListenRefused(Exception):
     """The socket cannot be had; the message says why and what to do."""
 
 
+class SocketGone(Exception):
+    """Nobody can connect any more; the message says why."""
+
+
 class Listener:
     """A listening socket, and the duty to remove its file if it was made here.
 
@@ -77,10 +81,13 @@ class Listener:
         """Where clients connect."""
         return self._path
 
-    @property
-    def is_in_place(self) -> bool:
-        """Whether clients that connect to the path still come here; systemd's is its own care."""
-        return self._made is None or _identity(self._path) == self._made
+    def check(self) -> None:
+        """Raise SocketGone unless who connects to the path comes here. Systemd minds its own."""
+        if self._made is not None and _identity(self._path) != self._made:
+            raise SocketGone(
+                f"the socket {self._path} was removed or replaced, and nobody can connect any "
+                "more; a restart makes it anew"
+            )
 
     def close(self) -> None:
         """Stop listening; removes the file, if it is still the one that was made here."""
@@ -183,6 +190,12 @@ class Listeners:
     def sockets(self) -> list[socket.socket]:
         """All that listen."""
         return [each.socket for each in (self.main, self.readonly) if each is not None]
+
+    def check(self) -> None:
+        """Raise SocketGone unless clients reach all of them by their paths."""
+        self.main.check()
+        if self.readonly is not None:
+            self.readonly.check()
 
     def in_words(self) -> list[str]:
         """Where clients connect."""

@@ -236,19 +236,32 @@ def look(data_dir: Path, truth: Truth) -> Look:
                 refusal = refusal_of(reader, exc)
                 verdict = "fault" if refusal is None else refusal.code
                 if verdict != "damaged":
-                    found.wrong.append([*question, repr(exc)[:200]])
+                    found.wrong.append([verdict, *question, repr(exc)[:200]])
                 elif str(refusal) not in found.messages:
                     found.messages.append(str(refusal))
             else:
-                verdict = "right" if answer == right else "wrong"
-                if verdict == "wrong":
-                    found.wrong.append([*question, repr(answer)[:200]])
+                verdict = _verdict(answer, right)
+                if verdict != "right":
+                    found.wrong.append([verdict, *question, repr(answer)[:200]])
             found.verdicts[question.what, verdict] += 1
             if verdict == "damaged" and question.what == "get":
                 found.damaged.append((question.asset, question.key))
     finally:
         reader.close()
     return found
+
+
+def _verdict(answer: Any, right: Any) -> str:
+    """How an answer differs: "hidden" says less than is there, and nothing that is not."""
+    if answer == right:
+        return "right"
+    if answer is None or (
+        isinstance(answer, list)
+        and isinstance(right, list)
+        and all(each in right for each in answer)
+    ):
+        return "hidden"
+    return "miscounted" if isinstance(answer, int) else "wrong"
 
 
 def _open(data_dir: Path) -> Reader:

@@ -515,3 +515,16 @@ def test_a_record_whose_long_key_is_damaged_is_not_listed_under_another(tmp_path
             store.get("a", LONG[1])
         assert store.get("a", LONG[0]) is not None
         assert store.contents("b") == {"k": b"1"}
+
+
+def test_a_row_of_the_journal_outlives_the_page_that_it_was_read_from(store: Store) -> None:
+    """What is put together over several snapshots is answered when LMDB has reused the pages."""
+    store.put("a", "k", b"1")
+    row = store.reader.journal_row(store.reader.counters().revision)
+    assert row is not None
+    writer = bytes(row.writer)
+
+    for number in range(200):
+        store.put("b", f"{number % 7}", b'"%s"' % (b"y" * 900))
+
+    assert bytes(row.writer) == writer
