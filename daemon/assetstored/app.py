@@ -26,7 +26,7 @@ from typing import Any
 from assetstore.messages import Change
 from assetstore.version import VERSION
 from assetstored import config as configuration
-from assetstored import datadir, jobs, log, resources
+from assetstored import datadir, files_in_use, jobs, log, resources
 from assetstored.border import Border
 from assetstored.change_log import ChangeLog
 from assetstored.changing import Changer
@@ -166,7 +166,7 @@ class Daemon:
         store_id = await self._open_store()
         self._reader = Reader(str(self._data_dir))
         self._queue.log_changes(self._open_log(self._reader))
-        self._files = datadir.FilesInUse(self._data_dir)
+        self._files = files_in_use.FilesInUse(self._data_dir)
         try:
             return await self._serve(self._reader, store_id)
         finally:
@@ -375,7 +375,7 @@ class Daemon:
             try:
                 self._files.check()
                 self._listeners.check()
-            except (datadir.FilesChanged, SocketGone) as exc:
+            except (files_in_use.FilesChanged, SocketGone) as exc:
                 return self._fail(str(exc))
 
     async def _feed_watchdog(self, interval_s: float) -> None:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, cast
 
 from assetstore.errors import Refused
-from assetstored import datadir, engine, jobs
+from assetstored import engine, jobs
 from assetstored.absence import Check
 from assetstored.apply import Changes
 from assetstored.engine import Transaction
+from assetstored.files_in_use import FilesInUse
 from assetstored.memory import RequestMemory
 from assetstored.overlay import NeedsWriter, Overlay
 from assetstored.reader import Reader
@@ -99,7 +100,7 @@ class ChangeLog:
         self._wal = wal
         self._syncer = syncer
         self._data_dir = str(data_dir)
-        self._files = datadir.FilesInUse(data_dir)
+        self._files = FilesInUse(data_dir)
         self._max_value_bytes = max_value_bytes
         self._memory = RequestMemory()
         self._remembered: list[tuple[bytes, int]] = []

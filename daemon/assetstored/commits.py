@@ -21,7 +21,7 @@ from typing import Any
 from assetstored import jobs
 from assetstored.awaited import Awaited
 from assetstored.change_log import Carried, ChangeLog
-from assetstored.datadir import FilesChanged
+from assetstored.files_in_use import FilesChanged
 from assetstored.meters import Meters
 from assetstored.sync_choice import FEW, SyncChoice
 from assetstored.waiting_jobs import Done, Waiting, WaitingJobs

@@ -8,7 +8,7 @@
 LMDB takes an emptied data file for a new store and a shortened one for a SIGBUS later on, so what
 the marker and the file's own first pages say is compared before LMDB sees the file.
 
-Rule: runs before the environment is open, except FilesInUse; it never writes to data.mdb.
+Rule: runs before the environment is open; it never writes to data.mdb.
 """
 
 from __future__ import annotations
@@ -38,16 +38,13 @@ _ENGINE_LOCK_BYTES = 8192
 #: How long a new daemon waits for the writer process of one that was killed: its last commit.
 _ORPHAN_WAIT_S = 10.0
 
-#: What must not be touched while it is in use.
-_FILES = (DATA_FILE, ENGINE_LOCK_FILE, WAL_FILE)
-
 REMOTE_FILE_SYSTEMS = frozenset(
     ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs"]
 )
 _LMDB_MAGIC = 0xBEEFC0DE
 _LMDB_09 = 1
 _META_10 = 24  # where LMDB 1.0 has its magic: its page header is longer
-_RESTORE = "restore the data directory from a backup (docs/operations.md, 'The store is refused')"
+RESTORE = "restore the data directory from a backup (docs/operations.md, 'The store is refused')"
 
 
 class StartRefused(Exception):
@@ -155,11 +152,11 @@ def read_marker(data_dir: Path) -> Identity | None:
         marker = json.loads(text)
         identity = Identity(marker["format"], marker["store_id"], marker["created_at"])
     except (ValueError, KeyError, TypeError) as exc:
-        raise StartRefused(f"{path} cannot be read ({exc}); {_RESTORE}") from exc
+        raise StartRefused(f"{path} cannot be read ({exc}); {RESTORE}") from exc
     if identity.format != FORMAT:
         raise StartRefused(
             f"{data_dir} holds a store of format {identity.format}; this daemon knows format "
-            f"{FORMAT}: use the version of assetstore that wrote it, or {_RESTORE}"
+            f"{FORMAT}: use the version of assetstore that wrote it, or {RESTORE}"
         )
     return identity
 
@@ -246,12 +243,12 @@ def look_at_data_file(data_dir: Path, marker: Identity | None) -> DataFile:
             return DataFile.ABSENT
         raise StartRefused(
             f"{path} is missing, and store {marker.store_id} was here: an empty store in its "
-            f"place would lose everything; {_RESTORE}"
+            f"place would lose everything; {RESTORE}"
         ) from None
     except OSError as exc:
         raise StartRefused(f"cannot look at {path}: {exc}") from exc
     if not stat.S_ISREG(path.stat().st_mode):
-        raise StartRefused(f"{path} is not a regular file; {_RESTORE}")
+        raise StartRefused(f"{path} is not a regular file; {RESTORE}")
     try:
         with open(path, "rb") as file:
             head = file.read(2 * 65536)
@@ -260,7 +257,7 @@ def look_at_data_file(data_dir: Path, marker: Identity | None) -> DataFile:
     if marker is None and _never_committed(head):
         return DataFile.UNBORN
     if not head:
-        raise StartRefused(f"{path} is empty; {_RESTORE}")
+        raise StartRefused(f"{path} is empty; {RESTORE}")
     pages_bytes = _size_by_meta(path, head)
     return DataFile.SHORT if size < pages_bytes else DataFile.WHOLE
 
@@ -318,7 +315,7 @@ def _size_by_meta(path: Path, head: bytes) -> int:
         if magic == _LMDB_MAGIC and version != _LMDB_09:
             raise StartRefused(
                 f"{path} has LMDB format {version}, this daemon needs the 0.9 format (1): dump it "
-                f"with the engine that wrote it and load it here, or {_RESTORE}"
+                f"with the engine that wrote it and load it here, or {RESTORE}"
             )
         if magic == _LMDB_MAGIC:
             last_page, transaction = struct.unpack_from("<QQ", head, at + 120)
@@ -327,10 +324,10 @@ def _size_by_meta(path: Path, head: bytes) -> int:
     if best is None and head[_META_10 : _META_10 + 4] == _LMDB_MAGIC.to_bytes(4, sys.byteorder):
         raise StartRefused(
             f"{path} was written by LMDB 1.0, this daemon needs the 0.9 format: dump it with the "
-            f"engine that wrote it and load it here, or {_RESTORE}"
+            f"engine that wrote it and load it here, or {RESTORE}"
         )
     if best is None:
-        raise StartRefused(f"{path} is not an LMDB file; {_RESTORE}")
+        raise StartRefused(f"{path} is not an LMDB file; {RESTORE}")
     return best[1]
 
 
@@ -339,7 +336,7 @@ def check_identity(data_dir: Path, marker: Identity | None, found: Identity | No
     if found is None and marker is not None:
         raise StartRefused(
             f"{data_dir / DATA_FILE} holds no store, and store {marker.store_id} was here; "
-            f"{_RESTORE}"
+            f"{RESTORE}"
         )
     if found is None:
         raise StartRefused(
@@ -353,54 +350,5 @@ def check_identity(data_dir: Path, marker: Identity | None, found: Identity | No
     if marker is not None and found.store_id != marker.store_id:
         raise StartRefused(
             f"{data_dir / DATA_FILE} is store {found.store_id}, but {MARKER_FILE} says "
-            f"{marker.store_id}: files of two stores are mixed; {_RESTORE}"
+            f"{marker.store_id}: files of two stores are mixed; {RESTORE}"
         )
-
-
-class FilesChanged(Exception):
-    """Somebody has meddled with files in use; the message says what and what to do."""
-
-
-class FilesInUse:
-    """The files of the store as they are when this is made, and whether they still are.
-
-    stat only: lmdb.h forbids to open and close the files within a process that uses them.
-    """
-
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self._paths = [str(data_dir / name) for name in _FILES]
-        self._identity = file_identity(data_dir)
-        self._sizes = [0] * len(_FILES)
-        self.check()
-
-    def check(self) -> None:
-        """Raise FilesChanged if one of them was removed, replaced or cut off."""
-        found = _stat_files(self._paths)
-        if found is None or _identity_of(found) != self._identity:
-            raise FilesChanged(
-                f"the files in {self._data_dir} were removed or replaced while in use; what "
-                "was acknowledged is in the old ones. Put them back, or restore a backup"
-            )
-        sizes = [info.st_size for info in found]
-        for name, size, before in zip(_FILES, sizes, self._sizes, strict=True):
-            if size < before:
-                raise FilesChanged(f"{self._data_dir / name} was cut off while in use; {_RESTORE}")
-        self._sizes = sizes
-
-
-def file_identity(data_dir: Path) -> tuple[tuple[int, int], ...] | None:
-    """Device and inode of the files of the store, or None where one is missing or unlinked."""
-    found = _stat_files([str(data_dir / name) for name in _FILES])
-    return None if found is None else _identity_of(found)
-
-
-def _stat_files(paths: list[str]) -> list[os.stat_result] | None:
-    try:
-        return [os.stat(path) for path in paths]
-    except OSError:
-        return None
-
-
-def _identity_of(found: list[os.stat_result]) -> tuple[tuple[int, int], ...]:
-    return tuple((info.st_dev, info.st_ino) for info in found)

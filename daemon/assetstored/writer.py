@@ -24,6 +24,7 @@ from assetstore.framing import FrameReader, frame
 from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
 from assetstored import datadir, engine, jobs, opening, wal
 from assetstored.apply import Changes
+from assetstored.files_in_use import FilesChanged, FilesInUse
 from assetstored.memory import RequestMemory
 from assetstored.overlay import Overlay
 from assetstored.peers import Peer, recorded
@@ -63,7 +64,7 @@ class StoreOfWriter:
         opened, logged = opening.open_checked(data_dir)
         self.identity = opened.identity
         self._use(opened)
-        self._files = datadir.FilesInUse(data_dir)
+        self._files = FilesInUse(data_dir)
         if logged:
             self._recover(logged)
 
@@ -180,7 +181,7 @@ class StoreOfWriter:
             if len(self._handles) > engine.WRITER_HANDLES:
                 self._reopen()
             return self._env.begin(write=True)
-        except datadir.FilesChanged as exc:
+        except FilesChanged as exc:
             raise FatalFailure(str(exc)) from exc
         except engine.EngineError as exc:
             raise FatalFailure(f"no transaction can be begun: {exc}") from exc

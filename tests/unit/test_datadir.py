@@ -18,7 +18,7 @@ import lmdb
 import pytest
 from tests.support.store import Store
 
-from assetstored import datadir
+from assetstored import datadir, files_in_use
 from assetstored.datadir import StartRefused
 from assetstored.tables import Identity
 
@@ -393,28 +393,28 @@ def test_a_data_file_of_another_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_files_are_the_same_as_long_as_nobody_touches_them(data_dir: Path) -> None:
-    assert datadir.file_identity(data_dir) == datadir.file_identity(data_dir) is not None
+    assert files_in_use.file_identity(data_dir) == files_in_use.file_identity(data_dir) is not None
 
 
 @pytest.mark.parametrize("name", ["data.mdb", "lock.mdb", "data.wal"])
 def test_a_file_that_is_removed_or_replaced_is_noticed(data_dir: Path, name: str) -> None:
-    before = datadir.file_identity(data_dir)
+    before = files_in_use.file_identity(data_dir)
     copy = data_dir / "copy"
     copy.write_bytes((data_dir / name).read_bytes())
     copy.rename(data_dir / name)
-    assert datadir.file_identity(data_dir) != before
+    assert files_in_use.file_identity(data_dir) != before
 
     (data_dir / name).unlink()
-    assert datadir.file_identity(data_dir) is None
+    assert files_in_use.file_identity(data_dir) is None
 
 
 @pytest.mark.parametrize("name", ["data.mdb", "lock.mdb", "data.wal"])
 def test_a_file_in_use_that_gets_shorter_is_named(data_dir: Path, name: str) -> None:
-    files = datadir.FilesInUse(data_dir)
+    files = files_in_use.FilesInUse(data_dir)
     with open(data_dir / name, "ab") as file:
         file.write(bytes(4096))
     files.check()
     os.truncate(data_dir / name, (data_dir / name).stat().st_size - 1)
 
-    with pytest.raises(datadir.FilesChanged, match=f"{name} was cut off while in use"):
+    with pytest.raises(files_in_use.FilesChanged, match=f"{name} was cut off while in use"):
         files.check()
