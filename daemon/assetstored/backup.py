@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -86,6 +86,11 @@ def back_up(
                 f"the copy ends with revision {reached:,}, and {served_up_to:,} was acknowledged "
                 f"before it was begun: is {data_dir} the data directory of this daemon?"
             )
+        if is_served:
+            # The copy is made, and nothing of the store is held any more: whatever else there is to
+            # do goes first.
+            with suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         findings = soundness.problems_of(new, tell)
         if findings and not allow_damage:
             raise BackupRefused(

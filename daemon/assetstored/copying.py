@@ -9,10 +9,13 @@ Rule: one file from one environment; which directory it goes to and what else is
 from __future__ import annotations
 
 import contextlib
+import errno
+import mmap
 import os
 import threading
 import time
 from collections.abc import Callable
+from io import BufferedIOBase, BufferedReader, FileIO
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -22,8 +25,8 @@ from assetstored.tables import META, Counters, Identity, Snapshot, Tables, read_
 #: Done and to be done, in bytes; the latter is an upper bound, as free pages are left out.
 Tell: TypeAlias = Callable[[int, int], None]
 
-#: What is written and synced at once beside a daemon: its own syncs wait for it.
-_CHUNK_BYTES: Final = 1 << 20
+#: What is written at once beside a daemon: its own writes and syncs wait for it.
+_CHUNK_BYTES: Final = 256 << 10
 
 #: How long the disk is left to the daemon after a chunk, at most; else as long as the chunk took.
 _LONGEST_REST_S: Final = 0.05
@@ -63,7 +66,7 @@ def copy_data_file(source: Path, target: Path, *, is_served: bool, tell: Tell) -
             if is_served:
                 # Not before: who waits for a lock of LMDB's must not wait for a slow process.
                 with contextlib.suppress(OSError):
-                    os.nice(19)  # in a sandbox the unit has seen to it
+                    os.nice(19)  # what a sandbox does not allow is not needed
             _Copy(env, txn, target, source if is_served else None, tell).run()
             return counters
     except engine.EngineError as exc:
@@ -101,10 +104,14 @@ class _Copy:
         thread = threading.Thread(target=self._fill, args=(inlet,), name="copy")
         fd = -1
         try:
-            fd = os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fd = _create(self._target)
             thread.start()
-            with open(outlet, "rb", buffering=_CHUNK_BYTES, closefd=False) as pipe:
-                self._drain(pipe.read, fd)
+            with (
+                BufferedReader(FileIO(outlet, closefd=False), _CHUNK_BYTES) as pipe,
+                mmap.mmap(-1, _CHUNK_BYTES) as chunk,  # which lies where O_DIRECT wants it
+                memoryview(chunk) as view,
+            ):
+                self._drain(pipe, view, fd)
             os.fsync(fd)
         finally:
             # If it was given up, LMDB ends at the next write.
@@ -126,9 +133,9 @@ class _Copy:
         finally:
             os.close(inlet)
 
-    def _drain(self, read: Callable[[int], bytes], fd: int) -> None:
+    def _drain(self, pipe: BufferedIOBase, chunk: memoryview, fd: int) -> None:
         done = 0
-        while chunk := read(_CHUNK_BYTES):
+        while size := pipe.readinto(chunk):
             if self._reserve and self._free_bytes() < self._reserve:
                 raise CopyFailed(
                     f"{self._target.parent} is on the disk of the store and has less than "
@@ -136,17 +143,29 @@ class _Copy:
                     "back up to another disk"
                 )
             begun = time.monotonic()
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(fd, view) :]
+            written = 0
+            while written < size:
+                written += os.write(fd, chunk[written:size])
             if self._is_beside:
-                # Little by little: all of it at the end would keep the disk busy for long.
-                os.fdatasync(fd)
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
                 time.sleep(min(time.monotonic() - begun, _LONGEST_REST_S))
-            done += len(chunk)
+            done += size
             self._tell(done, max(done, self._total))
 
     def _free_bytes(self) -> int:
         disk = os.statvfs(self._target.parent)
         return disk.f_bavail * disk.f_frsize
+
+
+def _create(path: Path) -> int:
+    """A new file, written past the page cache where its file system can do that.
+
+    What gathers in the cache is written all at once some time, and the daemon's syncs wait for it.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | os.O_DIRECT, 0o600)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+    path.unlink(missing_ok=True)  # some have made it all the same
+    return os.open(path, flags, 0o600)
