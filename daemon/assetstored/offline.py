@@ -48,6 +48,8 @@ _REFUSALS: Final = (
     *(StartRefused, config.ConfigInvalid, Refused),
 )
 
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 #: As the unit gives it to the daemon.
 _CONFIG: Final = Path("/etc/assetstore/assetstored.toml")
 
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what is asked; returns the exit status."""
     arguments = _parser().parse_args(argv)
     # What is half made is removed on the way out; of a kill -9 the next run does it.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, _end)
     try:
         _do(arguments)
@@ -71,8 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as exc:
         _tell({"type": "refused", "message": _explained(exc)})
         return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     return os.EX_OK
 
 
@@ -177,6 +177,9 @@ def _explained(exc: OSError) -> str:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
+    # Once: a Ctrl-C is followed by what the command sends, and must not end the cleaning up.
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 

@@ -197,8 +197,8 @@ def test_killed_at_any_moment_it_leaves_whole_backups_only(
     assert 1 <= len(list(dest.iterdir())) <= 3
 
 
-def test_ended_by_a_signal_it_leaves_nothing_at_all(daemon: Daemon, tmp_path: Path) -> None:
-    fill(daemon)
+def test_interrupted_it_leaves_nothing_at_all(daemon: Daemon, tmp_path: Path) -> None:
+    fill(daemon, count=1_000)
     dest = tmp_path / "there"
     dest.mkdir()
     with Cli(daemon.socket).terminal("backup", str(dest / "b")) as terminal:
@@ -206,8 +206,9 @@ def test_ended_by_a_signal_it_leaves_nothing_at_all(daemon: Daemon, tmp_path: Pa
         terminal.press("\x03")
         ran = terminal.end()
 
-    assert ran.code == 130
-    assert list(dest.iterdir()) == []
+    # It may have been quicker than who pressed the keys.
+    left = [path.name for path in dest.iterdir()]
+    assert (ran.code, left) in ((130, []), (0, ["b"]))
 
 
 @pytest.fixture
