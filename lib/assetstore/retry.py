@@ -36,6 +36,7 @@ from assetstore.messages import (
     Keys,
     ListTrash,
     Log,
+    Metrics,
     Request,
     Resolve,
     Rewind,
@@ -59,7 +60,7 @@ _LEAST_TIME_S: Final = 0.020
 READS: Final[frozenset[type[Request]]] = frozenset(
     {
         *(Get, GetAt, GetMany, History, Events, Log, Keys, Items, Count, Resolve),
-        *(Assets, Status, ListTrash, Checkpoint),
+        *(Assets, Status, ListTrash, Checkpoint, Metrics),
     }
 )
 

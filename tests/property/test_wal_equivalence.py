@@ -42,7 +42,7 @@ KEYS = [
 ]
 PREFIXES = ["", "k", "m/", "x" * 478, "y" * 478 + "b"]
 
-VALUES = [1, 2, 2.5, -7, "text", "other", True, None, [1, 2], {"a": 1}, {"a": {"b": 2}, "c": 3}]
+VALUES = [1, 2, 2.5, -7, "text", "other", True, [None], [1, 2], {"a": 1}, {"a": {"b": 2}, "c": 3}]
 
 #: Later than any change.
 NEVER_US = 2**62

@@ -55,7 +55,7 @@ def final_error(attempts: Attempts, error: AssetStoreError, left_s: float) -> As
 def test_every_request_is_a_read_or_remembered_or_an_operators() -> None:
     assert {
         *(m.Get, m.GetAt, m.GetMany, m.History, m.Events, m.Log, m.Keys, m.Items, m.Count),
-        *(m.Resolve, m.Assets, m.Status, m.ListTrash, m.Checkpoint),
+        *(m.Resolve, m.Assets, m.Status, m.ListTrash, m.Checkpoint, m.Metrics),
     } == READS
     assert {m.Change, m.Rewind} == REMEMBERED
     assert set(CHANGES) == {*REMEMBERED, *OPERATORS}
