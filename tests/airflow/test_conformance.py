@@ -159,12 +159,15 @@ def test_what_tasks_wrote_is_in_the_daemon_and_recorded_as_theirs(
 ) -> None:
     with daemons[name].client() as client:
         entry = client.store("conf/customers").entry("k")
+        direct = client.store("conf/customers").entry("direct")
         sets = [event for event in client.store("conf/orders").log() if event.kind == "set"]
 
     assert entry is not None
     assert entry.value == 2
     assert (entry.updated_by.kind, entry.updated_by.dag_id) == ("task", "conformance")
     assert (entry.updated_by.task_id, entry.updated_by.map_index) == ("two", -1)
+    assert direct is not None
+    assert (direct.updated_by.dag_id, direct.updated_by.task_id) == ("conformance", "direct")
     assert {event.updated_by.task_id for event in sets} == {"one", "by_name", "by_uri"}
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.airflow.deployment import Deployment, example_dag
+from tests.airflow.deployment import WORKER, Deployment, example_dag
+from tests.support.checkout import ROOT
 from tests.support.command import Cli
 from tests.support.daemon import Daemon
 
 ORDERS = {"name": "orders/daily", "uri": "s3://warehouse/orders/daily"}
+
+EXAMPLES = ROOT / "examples"
 
 #: A run of Airflow takes 10 s of a processor: both at once is for test_conformance.py.
 BACKENDS = ["airflow", "server", "worker"]
@@ -115,3 +121,40 @@ def test_what_the_metadata_database_holds(
         assert set(rows) == {"watermark", "total_runs", "last_run_summary"}
         references = {key for key, value in rows.items() if "__airflow_state_ref__" in value}
         assert references == (set(rows) if holds == "references" else set())
+
+
+def test_what_was_kept_before_the_workers_backend_came_is_read_where_it_is(
+    printed: dict[str, list[str]], deployments: dict[str, Deployment]
+) -> None:
+    rows, watermark = loaded(printed["airflow"][1])
+    deployment = deployments["airflow"]
+    deployment.settings |= {"WORKERS__STATE_STORE_BACKEND": WORKER}
+
+    consumer = deployment.test_dag(CONSUMER)
+
+    assert f"Processing {rows} rows up to watermark {watermark}. Total runs so far: 2." in consumer
+
+
+def test_one_function_runs_in_a_task_and_without_airflow(
+    make_deployment: Callable[..., Deployment], start_daemon: Callable[..., Daemon]
+) -> None:
+    daemon = start_daemon("orders")
+    deployment = make_deployment("server", daemon)
+    deployment.add_dags(EXAMPLES / "orders_dag.py", EXAMPLES / "orders_load.py")
+
+    deployment.test_dag("orders")
+
+    without = subprocess.run(
+        [sys.executable, "-m", "examples.orders_load"],
+        cwd=ROOT,
+        env={**os.environ, "ASSETSTORE_SOCKET": str(daemon.socket)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert without.stdout == "loaded 0 days\n"
+    with daemon.client() as client:
+        entry = client.store("orders").entry("total")
+    assert entry is not None
+    assert entry.value == 16
+    assert (entry.updated_by.kind, entry.updated_by.task_id) == ("task", "load_orders")

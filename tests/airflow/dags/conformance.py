@@ -17,6 +17,8 @@ from typing import Any
 from airflow.sdk import DAG, Asset, AssetAlias, task
 from airflow.sdk.execution_time.context import AssetStateStoreAccessor
 
+import assetstore.airflow
+
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 ORDERS = Asset(name="conf/orders", uri="s3://conf/orders")
@@ -218,6 +220,11 @@ with DAG("conformance", schedule=None, start_date=START, catchup=False):
     def by_alias(asset_state_store: Any = None) -> None:
         seen = Seen("an alias")
         seen.see("get what was set by the asset", lambda: asset_state_store.get("short"))
+
+    @task
+    def direct() -> None:
+        with assetstore.airflow.task_client() as client:
+            client.store(CUSTOMERS).advance("direct", 7)
 
     # A task whose inlets or outlets are not active does not start; but one may leave meanwhile.
     @task(inlets=[ORDERS])
