@@ -84,6 +84,13 @@ def test_the_workers_backend_follows_its_references(deployment: Deployment) -> N
     attempt(deployment, "worker_calls")
 
 
+def test_airflow_goes_on_cleaning_the_state_of_tasks(deployment: Deployment) -> None:
+    printed = deployment.run("state-store", "clean", "--dry-run")
+
+    assert "skipping" not in printed
+    assert "Nothing to delete." in printed
+
+
 def test_a_forked_process_has_connections_of_its_own(deployment: Deployment) -> None:
     attempt(deployment, "forks")
 

@@ -135,10 +135,15 @@ def test_what_was_kept_before_the_workers_backend_came_is_read_where_it_is(
     assert f"Processing {rows} rows up to watermark {watermark}. Total runs so far: 2." in consumer
 
 
+@pytest.fixture(scope="module")
+def daemon_of_orders(start_daemon: Callable[..., Daemon]) -> Daemon:
+    return start_daemon("orders")
+
+
 def test_one_function_runs_in_a_task_and_without_airflow(
-    make_deployment: Callable[..., Deployment], start_daemon: Callable[..., Daemon]
+    make_deployment: Callable[..., Deployment], daemon_of_orders: Daemon
 ) -> None:
-    daemon = start_daemon("orders")
+    daemon = daemon_of_orders
     deployment = make_deployment("server", daemon)
     deployment.add_dags(EXAMPLES / "orders_dag.py", EXAMPLES / "orders_load.py")
 

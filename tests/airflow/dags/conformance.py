@@ -242,7 +242,17 @@ with DAG("conformance", schedule=None, start_date=START, catchup=False):
         seen.see("delete", lambda: store.delete("k"))
         seen.see("clear", lambda: store.clear())
 
-    (one() >> two() >> by_name() >> by_uri() >> emit() >> by_alias() >> closed() >> unlisted())
+    (
+        one()
+        >> two()
+        >> by_name()
+        >> by_uri()
+        >> emit()
+        >> by_alias()
+        >> direct()
+        >> closed()
+        >> unlisted()
+    )
 
 
 with DAG("conformance_down", schedule=None, start_date=START, catchup=False):
