@@ -143,15 +143,15 @@ def _logged(data_dir: Path, opened: Opened) -> list[wal.Record]:
     """The changes that are in the log and not in the data file."""
     path = data_dir / datadir.WAL_FILE
     try:
-        if not path.stat().st_size:
-            _log.warning("%s is empty: a new log is begun, as nothing was in it", path)
+        if wal.is_said_to_be_empty(path):
+            _log.warning("%s says that nothing was logged: a new log is begun", path)
             _create_log(data_dir, opened.identity)
         return wal.recover(path, opened.identity.store_id, opened.counters.revision)
     except FileNotFoundError:
         raise datadir.StartRefused(
             f"{path} is missing: it may hold changes that were acknowledged. Put it back, or "
             "restore the data directory from a backup; if data.mdb is from a daemon that was "
-            f"stopped, and not killed, an empty file in its place will do: touch {path}"
+            f"stopped, and not killed, say so: echo {wal.NOTHING_LOGGED.decode()} > {path}"
         ) from None
     except wal.WalDamaged as exc:
         raise datadir.StartRefused(

@@ -158,13 +158,13 @@ def read_log(data_dir: Path, store_id: str, revision: int) -> Logged:
     logged = Logged(revision)
     path = data_dir / datadir.WAL_FILE
     try:
-        if not path.stat().st_size:
+        if wal.is_said_to_be_empty(path):
             return logged  # as a start takes it: all was in the data file
         found = wal.recover(path, store_id, revision)
     except FileNotFoundError:
         logged._complain(
             "is missing: it may hold changes that were acknowledged. If data.mdb is from a daemon "
-            "that was stopped, an empty file in its place will do"
+            f"that was stopped, one that says {wal.NOTHING_LOGGED.decode()!r} will do in its place"
         )
     except wal.WalDamaged as exc:
         logged._complain(str(exc))

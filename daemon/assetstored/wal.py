@@ -43,6 +43,10 @@ _MAGIC = b"\xa5wal"
 _CHECKED_AT = 8
 
 
+#: What an operator writes into a file in place of a log that is lost, and held nothing.
+NOTHING_LOGGED: Final = b"nothing was logged"
+
+
 class Record(NamedTuple):
     """What was written together: the changes of the revisions from ``first`` to ``last``."""
 
@@ -126,6 +130,15 @@ def is_blank(path: Path) -> bool:
     with open(path, "rb") as file:
         file.seek(BLOCK)
         return not file.read().strip(b"\0")
+
+
+def is_said_to_be_empty(path: Path) -> bool:
+    """Whether an operator has put a file in its place that says so. Raises OSError.
+
+    That takes words: an empty file may be what is left of a log with acknowledged changes.
+    """
+    with open(path, "rb") as file:
+        return file.read(len(NOTHING_LOGGED) + 2).strip() == NOTHING_LOGGED
 
 
 def recover(path: Path, store_id: str, revision: int) -> list[Record]:

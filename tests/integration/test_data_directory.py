@@ -233,6 +233,7 @@ def replace_log_by_that_of_another_store(data_dir: Path) -> None:
     ("damage", "what", "what_to_do"),
     [
         (remove_log, "data.wal is missing: it may hold changes", "Put it back, or restore"),
+        (truncate_log(0), "its beginning is missing", "restore"),
         (truncate_log(1), "its beginning is missing", "restore"),
         (truncate_log(BLOCK), "it has 4,096 bytes in place of 8,392,704", "restore"),
         (truncate_log(BLOCK + HALF_BYTES), "it has 4,198,400 bytes", "restore"),
@@ -270,12 +271,12 @@ def test_what_a_killed_daemon_had_logged_is_served_by_the_next(daemon_on_killed:
     assert daemon_on_killed.verify() == []
 
 
-def test_a_log_that_was_emptied_on_purpose_is_begun_anew(daemon_on_copy: Daemon) -> None:
-    truncate_log(0)(daemon_on_copy.data_dir)
+def test_a_log_that_is_said_to_have_been_empty_is_begun_anew(daemon_on_copy: Daemon) -> None:
+    (daemon_on_copy.data_dir / "data.wal").write_text("nothing was logged\n")
 
     with daemon_on_copy as daemon, daemon.client() as client:
         assert client.store("orders").get("watermark") == 7
-        assert "data.wal is empty: a new log is begun" in daemon.log_text()
+        assert "says that nothing was logged: a new log is begun" in daemon.log_text()
         client.store("orders").set("watermark", 8)
 
 

@@ -425,6 +425,7 @@ def overwrite(name: str, at: int, data: bytes) -> Callable[[Path], None]:
         (unlink("data.wal"), "log", "data.wal: is missing"),
         (truncate("data.wal", 100), "log", "100 bytes"),
         (overwrite("data.wal", 0, b"x"), "log", "does not begin as"),
+        (truncate("data.wal", 0), "log", "its beginning is missing"),
         (overwrite("data.wal", 20, b"x"), "log", "fails its checksum"),
     ],
 )
@@ -440,8 +441,8 @@ def test_a_damaged_file_is_found(
     assert state_of(data_dir) == before
 
 
-def test_an_emptied_log_is_sound_as_it_is_to_a_start(data_dir: Path) -> None:
-    os.truncate(data_dir / "data.wal", 0)
+def test_a_log_that_is_said_to_have_been_empty_is_sound_as_it_is_to_a_start(data_dir: Path) -> None:
+    (data_dir / "data.wal").write_text("nothing was logged\n")
 
     assert summary_of(data_dir).logged == 0
 
