@@ -35,7 +35,7 @@ CHANGES = amount(80, whole=600)
 CHANGES_OF_ODD_BUILD = amount(50, whole=120)
 
 #: Of each of two recordings.
-IMAGES = amount(80, whole=8_500)
+IMAGES = amount(80, whole=9_500)
 
 #: Of real daemons that are started on an image.
 DAEMONS = amount(1, whole=20)
@@ -171,7 +171,8 @@ def test_the_recording_has_all_that_a_store_does(study: Study) -> None:
     asked = {type(each) for done in study.told.changes for each in done.request.operations}
     assert asked >= {m.SetKey, m.DeleteKey, m.IncrementKey}
     if IS_FULL:
-        assert asked >= {m.ClearStore, m.MoveStore, m.RestoreStore, m.AdvanceKey, m.MergeKey}
+        assert asked >= {m.ClearStore, m.MoveStore, m.RestoreStore, m.PurgeStores}
+        assert asked >= {m.AdvanceKey, m.MergeKey}
         assert len({name for world in study.told.worlds for name in world.inactive}) > 1
     assert sum(len(done.request.operations) > 1 for done in study.told.changes) > CHANGES / 20
     assert sum(isinstance(event, Kept) for event in study.events) > 10

@@ -104,34 +104,48 @@ def _value(rng: random.Random) -> str:
 
 
 def _operate(daemon: Daemon, seed: int, steps: int) -> None:
-    """Fill, clear, restore, move, and purge; let assets leave and come back."""
+    """Fill, clear, restore, move, rewind and purge; let assets leave and come back."""
     rng = random.Random(f"{seed} operator")
     with daemon.client(timeout=30.0) as client:
-        for _ in range(steps):
-            # What there is to restore or to move may be swept meanwhile, or not be active.
+        for number in range(steps):
+            # What there is to restore may be swept meanwhile, and an asset not be active.
             with contextlib.suppress(Refused):
-                _order(client, rng, rng.choice(OWN))
+                _ORDERS[number % len(_ORDERS)](client, rng, *rng.sample(OWN, 2))
             if rng.random() < 0.4:
-                active = [name for name in OWN if rng.random() < 0.7]
+                active = [name for name in OWN if rng.random() < 0.8]
                 daemon.set_manifest(*SHARED, *active)
                 client.reload_manifest()
 
 
-def _order(client: assetstore.Client, rng: random.Random, name: str) -> None:
-    store = client.store(name)
-    chance = rng.random()
-    if chance < 0.4:
-        store.set_many({f"key-{n}": _value(rng) for n in range(rng.randrange(1, 5))})
-    elif chance < 0.6:
-        store.clear()
-        if rng.random() < 0.7:
-            store.set("again", _value(rng))
-        mine = [each.id for each in client.trash() if (each.name, each.reason) == (name, "cleared")]
-        if mine and rng.random() < 0.7:
-            client.restore(max(mine))
-    elif chance < 0.75:
-        client.move(name, rng.choice(OWN), replace=True)
-    elif chance < 0.9:
-        store.rewind(to=max(0, client.status()["revision"] - rng.randrange(1, 40)))
-    elif oldest := [each.id for each in client.trash()][:2]:
+def _fill(client: assetstore.Client, rng: random.Random, name: str, other: str) -> None:
+    client.store(name).set_many({f"key-{n}": _value(rng) for n in range(rng.randrange(1, 5))})
+
+
+def _clear_and_restore(client: assetstore.Client, rng: random.Random, name: str, _: str) -> None:
+    _fill(client, rng, name, name)
+    client.store(name).clear()
+    if rng.random() < 0.7:
+        client.store(name).set("again", _value(rng))
+    cleared = [each.id for each in client.trash() if (each.name, each.reason) == (name, "cleared")]
+    if cleared:
+        client.restore(max(cleared))
+
+
+def _move(client: assetstore.Client, rng: random.Random, name: str, other: str) -> None:
+    _fill(client, rng, name, name)
+    client.move(name, other, replace=True)
+
+
+def _rewind(client: assetstore.Client, rng: random.Random, name: str, other: str) -> None:
+    revision = client.status()["revision"]
+    _fill(client, rng, name, name)
+    client.store(name).rewind(to=revision)
+
+
+def _purge(client: assetstore.Client, rng: random.Random, name: str, other: str) -> None:
+    client.store(name).clear()
+    if oldest := [each.id for each in client.trash()][:2]:
         client.purge(oldest)
+
+
+_ORDERS = (_fill, _clear_and_restore, _move, _rewind, _purge)

@@ -75,9 +75,14 @@ class Study:
         )
 
     def _some(self, count: int, where: list[int]) -> list[Cut]:
-        rounds = -(-count // (len(where) * len(SECTORS)))
-        every = [Cut(event, size, n) for n in range(rounds) for event in where for size in SECTORS]
-        return random.Random(self.seed).sample(every, count)
+        """As often as it goes at all of them, and the rest at some."""
+        once = len(where) * len(SECTORS)
+        whole = count // once
+        rounds = [
+            [Cut(event, size, n) for event in where for size in SECTORS] for n in range(whole + 1)
+        ]
+        last = random.Random(self.seed).sample(rounds.pop(), count - whole * once)
+        return [cut for each in rounds for cut in each] + last
 
     def images(self, cuts: list[Cut]) -> Iterator[tuple[Cut, Image]]:
         """What each of the cuts, which are in order, may leave."""
