@@ -256,14 +256,18 @@ def test_a_flipped_bit_in_the_log_of_a_killed_daemon_is_refused_or_was_in_nothin
     # While the writer stands still, nothing is brought into the data file.
     os.kill(daemon.status()["writer_pid"], signal.SIGSTOP)
     with daemon.client() as client:
-        for number in range(60):
-            client.store("customers").set(f"logged-{number}", number)
+        store = client.store("customers")
+        revisions = {store.set(f"logged-{number}", number) for number in range(60)}
     kill_all(daemon, 0)
     killed = daemon.root / "killed"
     daemon.data_dir.rename(killed)
     log = (killed / "data.wal").read_bytes()
+    # In both halves, where the writer was asked to take the first; and none of an earlier life.
     records = [
-        at for at in range(BLOCK, BLOCK + HALF_BYTES, BLOCK) if log[at : at + 4] == b"\xa5wal"
+        at
+        for at in range(BLOCK, BLOCK + 2 * HALF_BYTES, BLOCK)
+        if log[at : at + 4] == b"\xa5wal"
+        and int.from_bytes(log[at + 12 : at + 20], "big") in revisions
     ]
     assert len(records) == 60
     refused = cut = unharmed = 0

@@ -9,6 +9,7 @@ Rule: no expectation here of how often what may happen; the bits are somebody el
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
@@ -194,6 +195,8 @@ class _Share:
         if self._pid:
             os.close(sent)
             return
+        # That LMDB ends this process is one of the answers, and no news for the terminal.
+        faulthandler.disable()
         status = 1
         try:
             with open(sent, "w") as out:
