@@ -144,7 +144,7 @@ def test_flipped_bits_where_pages_lead_to_others_are_reported_too(
     # The head of a leaf: what it is, how many records it has, and where the first are.
     bits = 8 * (PAGE if kind == "branch" else 24)
     flips = [
-        rng.choice(numbers) * PAGE * 8 + rng.randrange(bits) for _ in range(amount(40, whole=1_500))
+        rng.choice(numbers) * PAGE * 8 + rng.randrange(bits) for _ in range(amount(40, whole=500))
     ]
 
     total = look_at_all(copies, sound.held, flips)
@@ -176,7 +176,7 @@ def pages_of(data_file: Path, kind: int) -> list[int]:
 def test_real_clients_of_a_running_daemon_hear_of_each_flipped_bit_or_get_what_was_written(
     sound: Sound, make_daemon: Callable[..., Daemon], seed: int, tally: Callable[..., None]
 ) -> None:
-    flips = amount(12, whole=300)
+    flips = amount(12, whole=150)
     rng = random.Random(seed)
     daemon = make_daemon()
     daemon.set_manifest(*sound.held)
@@ -248,7 +248,7 @@ def test_a_flipped_bit_in_the_log_of_a_killed_daemon_is_refused_or_was_in_nothin
 ) -> None:
     """What the log alone holds: all of it, a refusal, or all but the record that looks cut."""
     rng = random.Random(seed)
-    flips = amount(6, whole=150)
+    flips = amount(6, whole=60)
     daemon = make_daemon()
     daemon.set_manifest(*sound.held)
     shutil.copytree(sound.data_dir, daemon.data_dir)
