@@ -37,7 +37,8 @@ class Finding(NamedTuple):
 class Facts(NamedTuple):
     """All that was seen. What is None was not, for the reason in ``unseen``: about -> why.
 
-    ``silence``: why there is no answer, where there is none. ``status``: the daemon's report.
+    ``silence``: why there is no answer, where there is none. ``is_shut``: the daemon may be well,
+    and this user may not connect. ``status``: the daemon's report.
     ``host``: what ``python -m assetstored.offline look`` says. ``units``: unit -> its properties,
     as systemctl shows them. ``overdue``: when the first store of the trash was due, in microseconds
     since 1970; 0 where none is. ``daemon_uid``: whose process it is.
@@ -45,6 +46,7 @@ class Facts(NamedTuple):
 
     version: str
     silence: str | None = None
+    is_shut: bool = False
     status: _Facts | None = None
     host: _Facts | None = None
     units: Mapping[str, Mapping[str, str]] | None = None
@@ -77,6 +79,10 @@ def diagnose(facts: Facts) -> list[Finding]:
 
 def _of_silence(facts: Facts) -> Iterator[Finding]:
     host = facts.host
+    if facts.is_shut:
+        remedy = "run this as root, or as a user who may connect"
+        yield Finding("daemon", f"it cannot be asked: {facts.silence}", remedy)
+        return
     if host is not None and (pid := host["held_by"]):
         remedy = (
             f"process {pid} has the store of {host['data_dir']['path']}, and hangs or listens "
@@ -101,7 +107,9 @@ def _of_status(status: _Facts) -> Iterator[Finding]:
         elif "free on the disk" in problem:
             yield Finding("disk", problem, "make room there; assetstore trash purge frees pages")
         elif problem.startswith("the metrics file"):
-            yield Finding("metrics", problem, "give the daemon's user the right to write there")
+            yield Finding(
+                "metrics", problem, "make the directory, and let the daemon's user write there"
+            )
         else:
             yield Finding(
                 "store", problem, "assetstore verify finds all of it; restore or write it anew"

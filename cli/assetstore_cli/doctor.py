@@ -13,12 +13,12 @@ from typing import Any
 
 import click
 
-from assetstore import AssetStoreError, Client, __version__
+from assetstore import AssetStoreError, Client, Forbidden, __version__
 from assetstore.address import SYSTEM_SOCKET
 from assetstore_cli import offline
 from assetstore_cli.diagnosis import Facts, Finding, diagnose
 from assetstore_cli.failures import FOUND
-from assetstore_cli.options import Verb, Word
+from assetstore_cli.options import Place, Verb
 from assetstore_cli.render import counted, printable, styled
 from assetstore_cli.session import Session, with_session
 
@@ -37,7 +37,7 @@ _SYSTEMCTL_S = 5.0
 @click.command(cls=Verb)
 @click.option(
     "--config",
-    type=Word(),
+    type=Place(),
     metavar="FILE",
     help=f"The daemon's configuration.  [default: {_SYSTEM_CONFIG}, of the daemon of the system]",
 )
@@ -87,6 +87,7 @@ def _gather(session: Session, config: str | None) -> Facts:
     unseen: dict[str, str] = {}
     status: dict[str, Any] | None = None
     silence = overdue = daemon_uid = None
+    is_shut = False
     with session.client() as client:
         socket = client.socket
         try:
@@ -95,7 +96,9 @@ def _gather(session: Session, config: str | None) -> Facts:
         except AssetStoreError as exc:
             if status is None:
                 silence = str(exc)
-                unseen["health, trash, log, readers, versions"] = "the daemon does not answer"
+                is_shut = isinstance(exc, Forbidden)
+                why = "cannot be asked" if is_shut else "does not answer"
+                unseen["health, trash, log, readers, versions"] = f"the daemon {why}"
             else:
                 unseen["trash"] = str(exc)
     if status is not None:
@@ -108,6 +111,7 @@ def _gather(session: Session, config: str | None) -> Facts:
     return Facts(
         __version__,
         silence=silence,
+        is_shut=is_shut,
         status=status,
         host=host,
         units=units,

@@ -74,6 +74,12 @@ def back_up(
             f"{data_dir} holds no store: it has no {datadir.MARKER_FILE}. Name the data directory "
             "of the daemon"
         )
+    # A restore moves what is in the data directory out of the way, and with it this backup.
+    if dest.resolve().is_relative_to(data_dir.resolve()):
+        raise BackupRefused(
+            f"{dest} is in the data directory itself ({data_dir}); name a place outside of it, and "
+            "best on another disk"
+        )
     place = _place_of(dest, begun, is_dated=keep is not None)
     # Two that make the same one do not clean each other away: what is being made is locked.
     with (
@@ -125,6 +131,10 @@ def _place_of(dest: Path, begun_us: int, *, is_dated: bool) -> Path:
             raise BackupRefused(
                 f"{dest} is a backup, or a data directory; with --keep name a directory that "
                 "holds backups only"
+            )
+        if dest.exists() and not dest.is_dir():
+            raise BackupRefused(
+                f"{dest} is no directory; with --keep name the one that the backups go into"
             )
         dest.mkdir(mode=0o700, parents=True, exist_ok=True)
         datadir.sync_directory(dest.parent)

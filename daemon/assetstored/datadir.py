@@ -53,7 +53,12 @@ class StartRefused(Exception):
 
 def unreadable(path: Path, exc: OSError) -> StartRefused:
     """The refusal of a file that cannot be opened."""
-    return StartRefused(f"cannot read {path}: {exc.strerror}; it must belong to uid {os.geteuid()}")
+    if isinstance(exc, NotADirectoryError):
+        return StartRefused(f"cannot read {path}: {path.parent} is no directory")
+    return StartRefused(
+        f"cannot read {path}: {exc.strerror}; it must belong to uid {os.geteuid()}, as whom this "
+        "runs; or run this as its owner, or as root"
+    )
 
 
 def refused_log(data_dir: Path, exc: Exception) -> StartRefused:
@@ -72,7 +77,8 @@ def prepare(data_dir: Path) -> int:
         # py-lmdb would make it with the mode of the files, which lets nobody in.
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, ValueError) as exc:
-        raise StartRefused(f"cannot make the data directory {data_dir}: {exc}") from exc
+        why = (exc.strerror or exc) if isinstance(exc, OSError) else exc
+        raise StartRefused(f"cannot make the data directory {data_dir}: {why}") from exc
     _check_file_system(data_dir)
     lock_path = data_dir / LOCK_FILE
     try:
@@ -102,8 +108,8 @@ def _lock(lock_fd: int, data_dir: Path) -> None:
         # If the daemon itself is gone, only its writer is left, finishing its last commit.
         if (holder.isdigit() and _is_alive(int(holder))) or time.monotonic() > deadline:
             raise StartRefused(
-                f"another daemon (pid {holder or 'unknown'}) serves {data_dir}; "
-                "stop it first, or give this one another --data-dir"
+                f"process {holder or 'unknown'} has {data_dir}: it serves it, backs it up or "
+                "restores it; stop it first, or name another data directory"
             )
         time.sleep(0.01)
 

@@ -156,10 +156,19 @@ def test_nothing_that_is_there_is_written_over(daemon: Daemon, tmp_path: Path) -
         (tmp_path / "file", 1, "is there already"),
         (tmp_path / "no/such", 1, "is no directory; make it first"),
         (tmp_path / "empty", 0, ""),
+        (daemon.data_dir / "b", 1, "is in the data directory itself"),
+        (daemon.data_dir, 1, "is in the data directory itself"),
     ):
         ran = back_up(daemon, dest)
         assert (ran.code, says in ran.err) == (code, True), ran.err
-    assert "is a backup" in back_up(daemon, "--keep", "3", tmp_path / "b").err
+    for dest, says in (
+        (tmp_path / "b", "is a backup"),
+        (tmp_path / "file", "is no directory; with --keep name the one"),
+        (daemon.data_dir / "dated", "is in the data directory itself"),
+    ):
+        ran = back_up(daemon, "--keep", "3", dest)
+        assert (ran.code, says in ran.err) == (1, True), ran.err
+    assert sorted(path.name for path in daemon.data_dir.iterdir() if path.is_dir()) == []
 
     assert (tmp_path / "b/data.mdb").read_bytes() == before
     assert (tmp_path / "file").read_text() == "mine"

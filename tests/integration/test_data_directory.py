@@ -415,7 +415,7 @@ def test_a_second_daemon_on_the_same_directory_is_refused_and_the_first_serves_o
     message = refusal_of(second)
     second.close()
 
-    assert f"another daemon (pid {daemon.process.pid}) serves {daemon.data_dir}" in message
+    assert f"process {daemon.process.pid} has {daemon.data_dir}" in message
     assert "stop it first" in message
     assert client.store("orders").set("watermark", 2) > 0
     assert client.store("orders").get("watermark") == 2

@@ -115,8 +115,8 @@ def test_the_lock_tells_the_pid_of_its_holder(tmp_path: Path) -> None:
 def test_a_second_daemon_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     with prepared(tmp_path):
         assert prepare_elsewhere(tmp_path).stdout == (
-            f"another daemon (pid {os.getpid()}) serves {tmp_path}; "
-            "stop it first, or give this one another --data-dir\n"
+            f"process {os.getpid()} has {tmp_path}: it serves it, backs it up or restores it; "
+            "stop it first, or name another data directory\n"
         )
 
 
@@ -130,7 +130,7 @@ def test_a_child_that_inherited_the_lock_keeps_it(tmp_path: Path) -> None:
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[lock_fd]) as child:
         os.close(lock_fd)
 
-        assert f"another daemon (pid {os.getpid()})" in prepare_elsewhere(tmp_path).stdout
+        assert f"process {os.getpid()} has" in prepare_elsewhere(tmp_path).stdout
 
         child.communicate()
     assert prepare_elsewhere(tmp_path).stdout == "prepared\n"

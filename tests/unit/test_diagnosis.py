@@ -160,5 +160,9 @@ def test_a_daemon_that_is_silent_is_looked_for_by_the_lock_of_its_store() -> Non
     (running,) = findings(status=None, silence="timeout")
     (gone, *_) = findings(status=None, silence="timeout", host=host(held_by=None))
 
+    (shut,) = findings(status=None, silence="join the group", is_shut=True, host=None)
+
+    assert shut.text == "it cannot be asked: join the group"
+    assert "systemctl" not in str(shut.remedy)
     assert "process 12 has the store of /d" in str(running.remedy)
     assert "systemctl start" in str(gone.remedy)
