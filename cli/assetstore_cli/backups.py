@@ -11,23 +11,23 @@ import click
 from assetstore.entries import time_from_us
 from assetstore_cli import offline
 from assetstore_cli.failures import Refusal
-from assetstore_cli.options import Verb, Word
+from assetstore_cli.options import Place, Verb
 from assetstore_cli.render import counted, moment, printable, size
 from assetstore_cli.session import Session, note, with_session
 
 _data_dir = click.option(
-    "--data-dir", type=Word(), metavar="DIR", help="The data directory of a stopped daemon."
+    "--data-dir", type=Place(), metavar="DIR", help="The data directory of a stopped daemon."
 )
 _config = click.option(
     "--config",
-    type=Word(),
+    type=Place(),
     metavar="FILE",
     help="The daemon's configuration, which names its data directory.",
 )
 
 
 @click.command(cls=Verb)
-@click.argument("dest", metavar="DEST", type=Word())
+@click.argument("dest", metavar="DEST", type=Place())
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
@@ -75,7 +75,7 @@ def backup(
 
 
 @click.command(cls=Verb)
-@click.argument("source", metavar="SOURCE", type=Word())
+@click.argument("source", metavar="SOURCE", type=Place())
 @_data_dir
 @_config
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")

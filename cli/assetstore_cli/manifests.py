@@ -22,7 +22,7 @@ from assetstore.manifest import (
     verdict,
 )
 from assetstore_cli.failures import DONE, REFUSED, Refusal, Unreachable
-from assetstore_cli.options import Noun
+from assetstore_cli.options import Noun, Place
 from assetstore_cli.records import status_record
 from assetstore_cli.render import counted, printable, styled
 from assetstore_cli.session import Session, with_session
@@ -38,7 +38,7 @@ REMEDIES = {
     "none": "assetstore manifest reload reads it",
 }
 
-_file = click.argument("file", required=False, type=click.Path(dir_okay=False), metavar="[FILE]")
+_file = click.argument("file", required=False, type=Place(), metavar="[FILE]")
 
 
 @click.group(cls=Noun)

@@ -14,15 +14,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import IO, Any
 
 import click
 
 from assetstore_cli.failures import FAULT, Refusal
-from assetstore_cli.render import printable
-from assetstore_cli.screens import is_terminal
+from assetstore_cli.options import Settings, settings_of
+from assetstore_cli.progress import Tell, progress_bar
 
 #: Seconds that a program may take to end once its output has.
 _END_S = 30.0
@@ -52,14 +52,15 @@ def run(*arguments: str) -> Iterator[dict[str, Any]]:
             "this works on the files of the daemon, whose parts are missing here: "
             "pip install 'assetstore[daemon]'"
         )
-    with tempfile.TemporaryFile() as said, _started(arguments, said) as program, _Bar() as bar:
+    settings = settings_of(click.get_current_context())
+    with _aside() as said, _started(arguments, said) as program, _Parts(settings) as parts:
         assert program.stdout is not None
         for line in program.stdout:
             step = json.loads(line)
             if step["type"] == "refused":
                 raise Refusal(step["message"])
             if step["type"] == "progress":
-                bar.show(step["part"], step["done"], step["total"])
+                parts.show(step["part"], step["done"], step["total"])
             else:
                 yield step
         status = program.wait(_END_S)
@@ -71,15 +72,30 @@ def run(*arguments: str) -> Iterator[dict[str, Any]]:
             raise ProgramFailed(f"the program that does this failed (exit status {status}): {last}")
 
 
+def _aside() -> IO[bytes]:
+    """A file without a name, for what the program complains of."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as exc:
+        raise Refusal(
+            f"no temporary file can be made: {exc.strerror}; TMPDIR names another place"
+        ) from exc
+
+
 @contextmanager
 def _started(arguments: tuple[str, ...], said: Any) -> Iterator[subprocess.Popen[bytes]]:
-    program = subprocess.Popen(
-        # -P: what lies in the working directory is somebody else's, and this may be root.
-        [sys.executable, "-P", "-m", "assetstored.offline", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=said,
-    )
+    try:
+        program = subprocess.Popen(
+            # -P: what lies in the working directory is somebody else's, and this may be root.
+            [sys.executable, "-P", "-m", "assetstored.offline", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+        )
+    except OSError as exc:
+        raise Refusal(
+            f"the program that does this cannot be started: {sys.executable}: {exc.strerror}"
+        ) from exc
     try:
         yield program
     finally:
@@ -94,34 +110,20 @@ def _started(arguments: tuple[str, ...], said: Any) -> Iterator[subprocess.Popen
             program.wait()
 
 
-class _Bar:
-    """A bar for each part of the work, on standard error where that is a terminal."""
+class _Parts(ExitStack):
+    """A bar for the part of the work that is being done."""
 
-    def __init__(self) -> None:
-        self._is_shown = is_terminal(sys.stderr)
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
         self._part = ""
-        self._bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._end()
+        self._tell: Tell | None = None
 
     def show(self, part: str, done: int, total: int) -> None:
         """So much of a part is done."""
-        if not self._is_shown:
-            return
         if part != self._part:
-            self._end()
+            self.close()
             self._part = part
-            self._bar = click.progressbar(
-                length=max(total, 1), label=printable(part).ljust(9), file=sys.stderr
-            )
-            self._bar.__enter__()
-        self._bar.update(max(done, 0 if total else 1) - self._bar.pos)
-
-    def _end(self) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
+            self._tell = self.enter_context(progress_bar(part, self._settings))
+        if self._tell is not None:
+            self._tell(done, total)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from assetstore_cli.render import printable
 
@@ -70,6 +71,23 @@ class Word(_TextType):
             return os.fsencode(text).decode()
         except UnicodeError:
             self.fail(f"{printable(text)} is not valid UTF-8", param, ctx)
+
+
+class Place(Word):
+    """A path as it was typed; never "", which would be the working directory of whoever runs it."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        path = super().convert(value, param, ctx)
+        if not path:
+            self.fail("the path is empty", param, ctx)
+        return path
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
 
 
 class Seconds(_FloatType):

@@ -23,12 +23,12 @@ from assetstore.importing import import_from
 from assetstore.transfers import Exported, Imported, ImportedAsset
 from assetstore_cli import completion
 from assetstore_cli.failures import OutputFailed, Refusal
-from assetstore_cli.options import Verb, Word
+from assetstore_cli.options import Place, Verb, Word
 from assetstore_cli.progress import progress_bar
 from assetstore_cli.records import imported_record
 from assetstore_cli.render import counted, printable
 from assetstore_cli.screens import is_terminal
-from assetstore_cli.session import Session, with_session
+from assetstore_cli.session import Session, note, with_session
 from assetstore_cli.tables import Column
 
 # What a person can take in before saying yes; the number of the rest is said.
@@ -62,9 +62,9 @@ _COLUMNS = (
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False),
+    type=Place(),
     metavar="FILE",
-    help="Write to FILE: aside, then synced and put in its place.",
+    help="Write to FILE: aside, then synced and put in its place. '-' is standard output.",
 )
 @with_session
 def export(
@@ -72,10 +72,10 @@ def export(
 ) -> None:
     """Write the entries of assets as JSON lines, all as they stood at one moment.
 
-    Without ASSET those of all active assets. Others go on writing meanwhile. Each line has a
-    checksum, and the first line says what follows, so 'import' finds whatever was cut off or
-    changed. Values, times, writers and the order of revisions are in it; the past of the entries,
-    the trash and inactive assets are not.
+    Without ASSET those of all active assets that you may read. Others go on writing meanwhile. Each
+    line has a checksum, and the first line says what follows, so 'import' finds whatever was cut
+    off or changed. Values, times, writers and the order of revisions are in it; the past of the
+    entries, the trash and inactive assets are not.
 
     \b
     assetstore export -o /srv/assetstore.jsonl
@@ -84,6 +84,8 @@ def export(
     --json, with --output: {"file", "store_id", "revision", "assets", "entries"}.
     """
     refs = [Asset.ref(name=name) for name in names] + [Asset.ref(uri=uri) for uri in uris]
+    if output == "-":
+        output = None
     if output is None and session.out.is_terminal:
         raise click.UsageError("this is not for a terminal: give --output FILE, or redirect it.")
 
@@ -92,7 +94,14 @@ def export(
             session.patient_client() as client,
             progress_bar("exporting", session.settings) as tell,
         ):
-            return export_to(client, file, refs or None, progress=tell)
+            exported = export_to(client, file, refs or None, progress=tell)
+            access = client.status()["access"]
+            if not refs and access["everywhere"] == "none":
+                # Or what is no more than a part would be taken for the whole.
+                note(
+                    f"(only what uid {access['uid']} may read: {counted(exported.assets, 'asset')})"
+                )
+            return exported
 
     if output is None:
         with tempfile.TemporaryFile() as file:
@@ -114,12 +123,12 @@ def export(
         session.out.line(
             f"{counted(exported.entries, 'entry', 'entries')} of "
             f"{counted(exported.assets, 'asset')} in {printable(output)}, as of revision "
-            f"{exported.revision}"
+            f"{exported.revision:,}"
         )
 
 
 @click.command("import", cls=Verb)
-@click.argument("file", required=False, type=click.Path(dir_okay=False), metavar="[FILE]")
+@click.argument("file", required=False, type=Place(), metavar="[FILE]")
 @click.option(
     "--replace",
     is_flag=True,
@@ -270,6 +279,8 @@ def _put_in_place(path: str) -> Iterator[Any]:
     """A file that stands under path once it is whole and on disk, and never before."""
     # What a link leads to is replaced, and not the link; and never a device, as /dev/null.
     place = os.path.realpath(path)
+    if os.path.isdir(place):
+        raise Refusal(f"{path} is a directory; name a file")
     if os.path.lexists(place) and not os.path.isfile(place):
         raise Refusal(f"{path} is no regular file; leave out --output, and redirect to it")
     directory, name = os.path.split(place)

@@ -11,7 +11,7 @@ import click
 from assetstore import Refused
 from assetstore_cli import offline
 from assetstore_cli.failures import Damage
-from assetstore_cli.options import Verb, Word
+from assetstore_cli.options import Place, Verb
 from assetstore_cli.render import counted, printable
 from assetstore_cli.session import Session, note, with_session
 from assetstore_cli.tables import Column
@@ -28,7 +28,7 @@ _COUNTED = ("store_id", "revision", "assets", "stores", "entries", "events", "lo
 
 
 @click.command(cls=Verb)
-@click.argument("path", type=Word(), metavar="[PATH]", required=False)
+@click.argument("path", type=Place(), metavar="[PATH]", required=False)
 @with_session
 def verify(session: Session, path: str | None) -> None:
     """Check that a store is whole, and say what is damaged.

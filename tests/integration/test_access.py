@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.command import Cli
 from tests.support.daemon import Daemon
 from tests.support.users import ALICE, BOB, ETL, connected_as, needs_root, open_to_all, run_as
 from tests.support.wire import Wire, change, outcome, refused, set_key
@@ -245,6 +246,18 @@ def test_a_client_raises_forbidden_and_never_a_default(daemon: Daemon) -> None:
             return "k" in client.store("customers")
 
     assert run_as(ALICE, contains).startswith("Forbidden: ")
+
+
+def test_an_export_by_who_may_read_a_part_says_that_it_is_one(daemon: Daemon) -> None:
+    cli = Cli(daemon.socket)
+
+    def export() -> str:
+        ran = cli("export")
+        return f"{ran.code}, {[line['assets'] for line in ran.records[:1]]}, {ran.err}"
+
+    assert export() == "0, [3], "
+    assert run_as(ALICE, export) == f"0, [1], (only what uid {ALICE} may read: 1 asset)\n"
+    assert run_as(BOB, export).startswith(f"1, [], Error: uid {BOB} ")
 
 
 def test_the_rules_are_those_of_the_start_until_the_next_one(make_daemon: Any) -> None:

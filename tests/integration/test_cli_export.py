@@ -82,7 +82,11 @@ def test_an_export_to_a_file_is_told_in_one_line(cli: Cli, client: Client, tmp_p
 def test_an_export_to_a_pipe_is_the_lines_and_nothing_else(cli: Cli, client: Client) -> None:
     client.store("orders").set("é", [1, "\n"])
 
-    for ran in (cli("export", "--uri", "s3://data/orders/"), cli.process("export", "orders")):
+    for ran in (
+        cli("export", "--uri", "s3://data/orders/"),
+        cli("export", "orders", "-o", "-"),
+        cli.process("export", "orders"),
+    ):
         assert (ran.code, ran.err) == (0, "")
         header, asset, entry = ran.records
         assert (header["format"], header["assets"], header["entries"]) == (
@@ -257,7 +261,8 @@ def test_what_is_no_file_is_refused(cli: Cli, tmp_path: Path) -> None:
     ran = cli("import", str(tmp_path / "nothing"))
     assert (ran.code, ran.out) == (1, "")
     assert "No such file" in ran.err
-    assert cli("import", str(tmp_path)).code == 2
+    assert "Is a directory" in cli("import", str(tmp_path)).err
+    assert "is a directory; name a file" in cli("export", "-o", str(tmp_path)).err
     with cli.terminal("import") as terminal:
         ended = terminal.end()
     assert ended.code == 2

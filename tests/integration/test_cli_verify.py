@@ -248,6 +248,40 @@ def test_without_the_parts_of_the_daemon_it_says_how_to_get_them(
     assert "pip install 'assetstore[daemon]'" in ran.err
 
 
+def test_a_program_that_cannot_be_started_is_a_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+    ran = Cli("/nowhere")("verify", str(tmp_path))
+
+    assert (ran.code, ran.out) == (1, "")
+    assert f"cannot be started: {tmp_path / 'python'}: No such file or directory" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", ""),
+        ("backup", ""),
+        ("backup", "--data-dir=", "x"),
+        ("restore", ""),
+        ("restore", "--yes", "--data-dir=", "x"),
+        ("doctor", "--config="),
+        ("export", "--output="),
+        ("import", ""),
+        ("manifest", "check", ""),
+    ],
+)
+def test_a_path_that_a_script_left_empty_is_wrong_usage_and_not_the_working_directory(
+    arguments: tuple[str, ...],
+) -> None:
+    ran = Cli("/nowhere")(*arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "the path is empty" in ran.err
+
+
 # --- on a terminal
 
 
@@ -259,7 +293,7 @@ def test_on_a_terminal_it_shows_how_far_it_is(cli: Cli, client: Client) -> None:
 
     assert shown.code == 0
     for part in ("structure", "tables", "entries", "journal"):
-        assert re.search(rf"{part}\s+\[#+\]\s+100%", shown.out), shown.out
+        assert f"\r{part} [" in shown.out
     assert "is sound" in shown.out
 
 
