@@ -29,18 +29,28 @@ setup: $(STAMP) ## make .venv with the project and its tools in it
 # pip first: the one that comes with Python 3.11 does not know --group.
 define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo 'assetstore needs Python 3.11 or newer, and $(PYTHON) is not: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.11' >&2; exit 1; }
+	  { echo 'assetstore needs Python 3.11 or newer, and $(PYTHON) is not: make $(or $(SETTING_UP),$(MAKECMDGOALS),setup) PYTHON=python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo '$(PYTHON) comes without venv: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'Setting up $(1) (once) ...'
+	@test ! -e $(1)/.unfinished || rm -rf $(1)
+	@mkdir -p $(1) && touch $(1)/.unfinished
 	@$(PYTHON) -m venv $(1)
 	@$(1)/bin/python -m pip install --quiet --upgrade pip
 endef
 
+# Where it was interrupted, pip itself may be in pieces: what is unfinished is made anew. And of two
+# targets that are made at once in a fresh clone, the second one waits, and finds it made.
+ifdef SETTING_UP
 $(STAMP): pyproject.toml
 	$(call make_venv,$(VENV))
 	@$(BIN)/python -m pip install --quiet --editable '.[daemon,cli]' --group dev
 	@touch $@
+	@rm $(VENV)/.unfinished
+else
+$(STAMP): pyproject.toml
+	@flock . $(MAKE) --no-print-directory --silent SETTING_UP='$(or $(MAKECMDGOALS),setup)' $@
+endif
 
 demo: $(STAMP) ## load real weather with four workers, kill some, prove that nothing is lost
 	@$(BIN)/python -m examples.demo
@@ -115,6 +125,7 @@ $(AIRFLOW)/.installed: pyproject.toml
 	$(call make_venv,$(AIRFLOW))
 	@$(AIRFLOW)/bin/python -m pip install --quiet --editable '.[daemon,cli,airflow]' --group test
 	@touch $@
+	@rm $(AIRFLOW)/.unfinished
 
 test-airflow: $(AIRFLOW)/.installed ## against the real Airflow 3.3 from PyPI (under 6 minutes, installing included)
 	@$(AIRFLOW)/bin/pytest -q -rfEs tests/airflow
@@ -128,6 +139,7 @@ $(BENCH)/.made: pyproject.toml
 	$(call make_venv,$(BENCH))
 	@$(BENCH)/bin/python -m pip install --quiet '.[daemon]' --group bench
 	@touch $@
+	@rm $(BENCH)/.unfinished
 
 $(BENCH)/.installed: $(BENCH)/.made $(shell find lib daemon cli -name '*.py')
 	@$(BENCH)/bin/python -m pip install --quiet --no-deps --force-reinstall .

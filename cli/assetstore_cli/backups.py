@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,7 +115,7 @@ def restore(
         session.out.line(f"what it held is in {printable(done['aside'])}")
     note("Next: systemctl start assetstored.socket assetstored.service; assetstore status")
     if done["aside"]:
-        note(f"When all is well: rm -r {printable(done['aside'])}")
+        note(f"When all is well: rm -r {printable(shlex.quote(done['aside']))}")
 
 
 def _result(*arguments: str) -> dict[str, Any]:

@@ -23,6 +23,9 @@ _COLUMNS = (
     Column("PROBLEM"),
 )
 
+#: What is told of a finding, in this order.
+_TOLD = ("kind", "asset", "uri", "key", "trash_id", "problem", "remedy")
+
 #: What is counted of a store, in this order.
 _COUNTED = ("store_id", "revision", "assets", "stores", "entries", "events", "logged", "was_live")
 
@@ -50,7 +53,7 @@ def verify(session: Session, path: str | None) -> None:
     findings, summary = _check(data_dir)
     if session.json:
         for finding in findings:
-            session.out.record(**finding)
+            session.out.record(**{name: finding[name] for name in _TOLD})
         told = {name: summary.get(name) for name in _COUNTED}
         session.out.record(sound=not findings, findings=len(findings), data_dir=data_dir, **told)
     elif findings:

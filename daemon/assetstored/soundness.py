@@ -40,5 +40,5 @@ def check_before_use(directory: Path) -> None:
     if problems:
         raise datadir.StartRefused(
             f"{directory / datadir.DATA_FILE} is damaged ({len(problems)} problems, first: "
-            f"{problems[0]}); use another backup"
+            f"{problems[0]}); use another backup, or restore this directory from one"
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support import command
 from tests.support.both_clients import AsBlocking
 from tests.support.daemon import Daemon
 from tests.support.waiting import wait_until
@@ -91,3 +92,23 @@ def each_store(each_client: Any) -> Any:
 def store(shared_client: Client) -> Store:
     """The store of orders, empty."""
     return shared_client.store(ORDERS)
+
+
+@pytest.fixture(scope="module")
+def daemon_of_module(starter: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with "orders" (uri s3://data/orders/) and "customers", for one module."""
+    with command.shared_daemon(tmp_path_factory.mktemp("daemon")) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def renewed_daemon(daemon_of_module: Daemon) -> Iterator[Daemon]:
+    """The same, as good as new for each test: for a module whose ``daemon`` it is."""
+    yield daemon_of_module
+    command.reset(daemon_of_module)
+
+
+@pytest.fixture
+def cli(daemon: Daemon) -> command.Cli:
+    """The command, pointed at the daemon of the test."""
+    return command.Cli(daemon.socket)

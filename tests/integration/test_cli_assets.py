@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from tests.support.command import Cli, reset, shared_daemon
+from tests.support.command import Cli
 from tests.support.daemon import Daemon
 from tests.support.users import ALICE, BOB, needs_root, open_to_all, run_as
 
 from assetstore import Client
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with shared_daemon(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def daemon(running: Daemon) -> Iterator[Daemon]:
-    yield running
-    reset(running)
-
-
-@pytest.fixture
-def cli(daemon: Daemon) -> Cli:
-    """The command, pointed at a daemon with "orders" and "customers"."""
-    return Cli(daemon.socket)
+def daemon(renewed_daemon: Daemon) -> Daemon:
+    return renewed_daemon
 
 
 # --- assets

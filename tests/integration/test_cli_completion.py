@@ -41,11 +41,6 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield daemon
 
 
-@pytest.fixture
-def cli(daemon: Daemon) -> Cli:
-    return Cli(daemon.socket)
-
-
 def question(shell: str, words: str, word: int | str) -> dict[str, str]:
     """What click's scripts ask: the words, and which of them is to be completed."""
     return {

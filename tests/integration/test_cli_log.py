@@ -5,32 +5,18 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.command import COMMAND, Cli, Terminal, reset, shared_daemon
+from tests.support.command import COMMAND, Cli, Terminal
 from tests.support.daemon import Daemon
 
 from assetstore import Client, Writer
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with shared_daemon(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def daemon(running: Daemon) -> Iterator[Daemon]:
-    yield running
-    reset(running)
-
-
-@pytest.fixture
-def cli(daemon: Daemon) -> Cli:
-    """The command, pointed at a daemon with "orders" and "customers"."""
-    return Cli(daemon.socket)
+def daemon(renewed_daemon: Daemon) -> Daemon:
+    return renewed_daemon
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from tests.support.checkout import ROOT
-from tests.support.command import Cli, reset, shared_daemon
+from tests.support.command import Cli
 from tests.support.daemon import Daemon
 
 from assetstore_cli import failures
@@ -18,16 +17,9 @@ from assetstore_cli import failures
 PAGE = ROOT / "docs" / "cli.md"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with shared_daemon(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def daemon(running: Daemon) -> Iterator[Daemon]:
-    yield running
-    reset(running)
+def daemon(renewed_daemon: Daemon) -> Daemon:
+    return renewed_daemon
 
 
 def test_every_verb_stands_there_with_its_help() -> None:

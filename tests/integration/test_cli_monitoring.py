@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.command import Cli, reset, shared_daemon
+from tests.support.command import Cli
 from tests.support.daemon import Daemon
 
 from assetstore import Client
@@ -17,22 +16,9 @@ from assetstore_cli.freshness import judge
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with shared_daemon(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def daemon(running: Daemon) -> Iterator[Daemon]:
-    yield running
-    reset(running)
-
-
-@pytest.fixture
-def cli(daemon: Daemon) -> Cli:
-    """The command, pointed at a daemon with "orders" (uri s3://data/orders/) and "customers"."""
-    return Cli(daemon.socket)
+def daemon(renewed_daemon: Daemon) -> Daemon:
+    return renewed_daemon
 
 
 def test_metrics_are_printed_as_a_scraper_reads_them(cli: Cli, client: Client) -> None:

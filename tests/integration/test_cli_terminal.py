@@ -11,11 +11,10 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.command import COMMAND, DEADLINE_S, Cli, Terminal, reset, shared_daemon
+from tests.support.command import COMMAND, DEADLINE_S, Cli, Terminal
 from tests.support.daemon import Daemon
 from tests.support.peer import Peer, Talk
 
@@ -26,22 +25,9 @@ from assetstore import messages as m
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with shared_daemon(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def daemon(running: Daemon) -> Iterator[Daemon]:
-    yield running
-    reset(running)
-
-
-@pytest.fixture
-def cli(daemon: Daemon) -> Cli:
-    """The command, pointed at a daemon with "orders" and "customers"."""
-    return Cli(daemon.socket)
+def daemon(renewed_daemon: Daemon) -> Daemon:
+    return renewed_daemon
 
 
 # --- what is shown

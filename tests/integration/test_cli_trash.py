@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
 import pytest
-from tests.support.command import Cli, reset, shared_daemon
+from tests.support.command import Cli
 from tests.support.daemon import Daemon
 
 from assetstore import Client
@@ -14,22 +14,9 @@ from assetstore import Client
 MakeDaemon: TypeAlias = Callable[..., Daemon]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with shared_daemon(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
-
 @pytest.fixture
-def daemon(running: Daemon) -> Iterator[Daemon]:
-    yield running
-    reset(running)
-
-
-@pytest.fixture
-def cli(daemon: Daemon) -> Cli:
-    """The command, pointed at a daemon with "orders" and "customers"."""
-    return Cli(daemon.socket)
+def daemon(renewed_daemon: Daemon) -> Daemon:
+    return renewed_daemon
 
 
 def fill_trash(client: Client, *assets: str) -> list[str]:

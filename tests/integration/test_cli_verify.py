@@ -33,12 +33,6 @@ STORES = 1_200
 
 
 @pytest.fixture
-def cli(daemon: Daemon) -> Cli:
-    """The command, pointed at a daemon with "orders" and "customers"."""
-    return Cli(daemon.socket)
-
-
-@pytest.fixture
 def damaged(make_daemon: MakeDaemon) -> Daemon:
     """A daemon that is stopped, and has one record damaged: "k" of "orders"."""
     daemon = make_daemon()
