@@ -18,6 +18,7 @@ from tests.support.amount import amount
 from tests.support.command import Cli, Ran
 from tests.support.daemon import Daemon
 from tests.support.inspect_store import Contained, inspect
+from tests.support.tiny_disk import tiny_disk
 
 from assetstored import datadir
 
@@ -223,17 +224,8 @@ def test_interrupted_it_leaves_nothing_at_all(daemon: Daemon, tmp_path: Path) ->
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with tiny_disk(tmp_path / "disk", 8 << 20) as place:
+        yield place
 
 
 def test_on_a_full_disk_no_backup_is_made_and_older_ones_stay(

@@ -204,6 +204,9 @@ def test_a_signal_that_lmdb_ends_the_check_with_is_told_as_a_finding(stopped: Da
     assert "LMDB was ended by SIGBUS" in last["problem"]
     assert ran.records[-1]["sound"] is False
     assert ran.records[-1]["revision"] is None
+    # As the help has them, whoever found it.
+    named = ["kind", "asset", "uri", "key", "trash_id", "problem", "remedy"]
+    assert [list(each) for each in ran.records[:-1]] == [named] * (len(ran.records) - 1)
 
 
 @pytest.mark.parametrize(

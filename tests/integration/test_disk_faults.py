@@ -20,6 +20,7 @@ from tests.support.daemon import Daemon
 from tests.support.endings import strace
 from tests.support.inspect_store import inspect
 from tests.support.serving import failing_calls
+from tests.support.tiny_disk import tiny_disk
 from tests.support.waiting import wait_until
 
 import assetstore
@@ -67,16 +68,8 @@ def _mount(*arguments: str) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    try:
-        _mount("-t", "tmpfs", "-o", f"size={SMALL_MIB}m", "assetstore-test", str(path))
-    except (OSError, subprocess.CalledProcessError) as exc:
-        pytest.skip(f"no file system can be mounted here: {exc}")
-    yield Disk(path)
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with tiny_disk(tmp_path / "disk", SMALL_MIB << 20) as path:
+        yield Disk(path)
 
 
 @pytest.fixture
