@@ -15,7 +15,7 @@ from assetstored.loop import Loop
 _log = logging.getLogger("assetstored.server")
 
 #: What is read at a time. A connection that is not read on may hold this much.
-_READ_BYTES: Final = 64 * 1024
+READ_BYTES: Final = 64 * 1024
 
 #: Beyond this a peer reads too slowly; again well below when a quarter is left. A peer may leave
 #: its answers lying up to here, so all connections together may hold this much each.
@@ -50,6 +50,11 @@ class Channel:
         loop.clients.attach(self._fd, self._on_event)
 
     # --- what a subclass does
+
+    @property
+    def read_bytes(self) -> int:
+        """How much is read at a time."""
+        return READ_BYTES
 
     def received(self, data: bytes) -> None:
         """The peer has sent this."""
@@ -151,7 +156,7 @@ class Channel:
             self.abort()
             return
         try:
-            data = self._socket.recv(_READ_BYTES)
+            data = self._socket.recv(self.read_bytes)
         except BlockingIOError:
             return
         except OSError:

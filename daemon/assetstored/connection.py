@@ -90,6 +90,10 @@ class Connection(Channel):
 
     # --- Channel
 
+    @property
+    def read_bytes(self) -> int:
+        return self._server.read_bytes
+
     def lost(self) -> None:
         self._closing = True
         if self._server.latest is self:

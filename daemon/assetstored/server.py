@@ -14,12 +14,18 @@ from typing import NamedTuple, cast
 from assetstore import messages as m
 from assetstore.limits import FRAME_OVERHEAD_BYTES, MAX_IMPORT_BYTES
 from assetstore.version import VERSION
+from assetstored.channel import READ_BYTES
 from assetstored.connection import Connection
 from assetstored.loop import Loop
 from assetstored.service import Service
 
 #: How long what came in bulk is worked on before the loop takes what else has come.
 _BULK_S = 0.001
+
+#: Where more connections than this wait for a turn, little is read from each; most requests are
+#: shorter than that.
+_MANY = 256
+_LITTLE_BYTES = 4 * 1024
 
 
 class ServerLimits(NamedTuple):
@@ -57,6 +63,9 @@ class Server:
         # those that had one.
         self._fresh: deque[Connection] = deque()
         self._backlog: deque[Connection] = deque()
+        #: How much is read from a connection at a time: little where many wait for their turn, for
+        #: until then they hold what was read.
+        self.read_bytes = READ_BYTES
         self._works_off = False
         self._input_bytes = 0
         self._waiting: deque[tuple[Connection, int]] = deque()
@@ -81,6 +90,8 @@ class Server:
     def work_off_soon(self, connection: Connection) -> None:
         """Let the connection take what has come, when it is its turn."""
         self._fresh.append(connection)
+        if len(self._fresh) > _MANY:
+            self.read_bytes = _LITTLE_BYTES
         self._call_work_off()
 
     def _call_work_off(self) -> None:
@@ -108,6 +119,7 @@ class Server:
             if time.monotonic() > ends:
                 break
         backlog += left
+        self.read_bytes = READ_BYTES if len(fresh) + len(backlog) <= _MANY else _LITTLE_BYTES
         if fresh or backlog:
             self._call_work_off()
 

@@ -249,10 +249,12 @@ def test_a_flipped_bit_in_the_log_of_a_killed_daemon_is_refused_or_was_in_nothin
     """What the log alone holds: all of it, a refusal, or all but the record that looks cut."""
     rng = random.Random(seed)
     flips = amount(6, whole=60)
-    daemon = make_daemon()
+    daemon = make_daemon(sweep_interval="1h")
     daemon.set_manifest(*sound.held)
     shutil.copytree(sound.data_dir, daemon.data_dir)
     daemon.start()
+    with daemon.client() as client:
+        client.checkpoint()  # behind what a start has to do: changes would wait for that
     # While the writer stands still, nothing is brought into the data file.
     os.kill(daemon.status()["writer_pid"], signal.SIGSTOP)
     with daemon.client() as client:
