@@ -169,13 +169,15 @@ class Verb(click.Command):
         except click.NoSuchOption as exc:
             # click speaks of "-o" where "-orders" was meant.
             meant = next((arg for arg in args if arg.startswith(exc.option_name)), exc.option_name)
-            advice = (
-                f"Did you mean {' or '.join(exc.possibilities)}?"
-                if exc.possibilities
-                else "A name, key or value that begins with '-' goes after '--': "
-                f"{ctx.command_path} -- {shlex.quote(meant)} ..."
-            )
-            raise click.UsageError(f"there is no option {meant!r}. {advice}", ctx) from None
+            advice = ""
+            if exc.possibilities:
+                advice = f" Did you mean {' or '.join(exc.possibilities)}?"
+            elif self._of(click.Argument):
+                advice = (
+                    " A name, key or value that begins with '-' goes after '--': "
+                    f"{ctx.command_path} -- {shlex.quote(meant)} ..."
+                )
+            raise click.UsageError(f"there is no option {meant!r}.{advice}", ctx) from None
 
     def _shield(self, args: list[str], *, resilient: bool) -> list[str]:
         """Mark what looks like a negative number as no option, where words are expected."""

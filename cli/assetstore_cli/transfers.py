@@ -279,6 +279,9 @@ def _put_in_place(path: str) -> Iterator[Any]:
     """A file that stands under path once it is whole and on disk, and never before."""
     # What a link leads to is replaced, and not the link; and never a device, as /dev/null.
     place = os.path.realpath(path)
+    if os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/")):
+        # A file that is open, which others may be writing too; in its place they would lose it.
+        raise Refusal(f"{path} is no name of a file; leave out --output, and redirect to it")
     if os.path.isdir(place):
         raise Refusal(f"{path} is a directory; name a file")
     if os.path.lexists(place) and not os.path.isfile(place):

@@ -132,7 +132,7 @@ def _place_of(dest: Path, begun_us: int, *, is_dated: bool) -> Path:
                 f"{dest} is a backup, or a data directory; with --keep name a directory that "
                 "holds backups only"
             )
-        if dest.exists() and not dest.is_dir():
+        if os.path.lexists(dest) and not dest.is_dir():
             raise BackupRefused(
                 f"{dest} is no directory; with --keep name the one that the backups go into"
             )

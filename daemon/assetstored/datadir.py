@@ -78,6 +78,8 @@ def prepare(data_dir: Path) -> int:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, ValueError) as exc:
         why = (exc.strerror or exc) if isinstance(exc, OSError) else exc
+        if isinstance(exc, FileExistsError):
+            why = "there is something else, which is no directory"
         raise StartRefused(f"cannot make the data directory {data_dir}: {why}") from exc
     _check_file_system(data_dir)
     lock_path = data_dir / LOCK_FILE

@@ -151,6 +151,7 @@ def test_nothing_that_is_there_is_written_over(daemon: Daemon, tmp_path: Path) -
     before = (tmp_path / "b/data.mdb").read_bytes()
     (tmp_path / "file").write_text("mine")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
 
     for dest, code, says in (
         (tmp_path / "b", 1, "is there already"),
@@ -165,6 +166,7 @@ def test_nothing_that_is_there_is_written_over(daemon: Daemon, tmp_path: Path) -
     for dest, says in (
         (tmp_path / "b", "is a backup"),
         (tmp_path / "file", "is no directory; with --keep name the one"),
+        (tmp_path / "link", "is no directory; with --keep name the one"),
         (daemon.data_dir / "dated", "is in the data directory itself"),
     ):
         ran = back_up(daemon, "--keep", "3", dest)

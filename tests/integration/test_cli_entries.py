@@ -231,6 +231,8 @@ def test_a_name_that_begins_with_a_minus_goes_after_two_of_them(cli: Cli, daemon
 
     assert refused.code == 2
     assert "there is no option '-orders'" in refused.err
+    assert "goes after '--'" in refused.err
+    assert "goes after '--'" not in cli("status", "--long").err  # which takes none
     assert "assetstore set -- -orders" in refused.err
     assert cli("set", "--", "-orders", "-key", "1").code == 0
     assert cli("get", "--name=-orders", "--", "-key").out == "1\n"

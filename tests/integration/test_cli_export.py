@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
-from tests.support.command import Cli
+from tests.support.command import COMMAND, Cli
 from tests.support.daemon import Daemon
 
 from assetstore import Client, Entry
@@ -129,6 +130,23 @@ def test_a_link_stays_and_what_is_no_file_is_left_alone(cli: Cli, tmp_path: Path
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "there").read_bytes().startswith(b'{"crc":')
     assert sorted(os.listdir(tmp_path)) == ["fifo", "link", "there"]
+
+
+def test_a_file_that_is_standard_output_is_not_replaced(cli: Cli, tmp_path: Path) -> None:
+    kept = tmp_path / "log"
+    kept.write_text("what others have written\n")
+
+    for name in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        with open(kept, "a") as file:
+            done = subprocess.run(
+                [*COMMAND, "export", "-o", name],
+                stdout=file,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **cli.env},
+            )
+        assert done.returncode == 1
+        assert b"leave out --output" in done.stderr
+    assert kept.read_text() == "what others have written\n"
 
 
 # --- import

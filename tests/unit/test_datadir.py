@@ -167,7 +167,10 @@ def test_a_new_daemon_waits_for_the_writer_of_one_that_was_killed(tmp_path: Path
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
 
-    with pytest.raises(StartRefused, match=r"cannot make the data directory .*: .*File exists"):
+    with pytest.raises(
+        StartRefused,
+        match=r"cannot make the data directory .*: .*something else, which is no directory",
+    ):
         datadir.prepare(tmp_path / "data")
 
 
