@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import uuid
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from benchmarks.figures import load_sample, percentile, ratios, series, spread
 from benchmarks.goals import GOALS, Figure, Goal, judge
 from benchmarks.load import LoadFailed, Run, Took, run_load
-from benchmarks.machine import NotOnDisk, check_on_disk, mount_of
+from benchmarks.machine import mount_of
 from benchmarks.record import PUBLISHED, dumps, read, write
 from benchmarks.report import DOCUMENT, with_tables
 from benchmarks.tables import table
 from benchmarks.works import WORKS
-from tests.support.checkout import ROOT
+from tests.support.bench import Bench, benching
 from tests.support.waiting import wait_until
 
 _DEADLINE_S = 60.0
@@ -33,53 +30,16 @@ _DEADLINE_S = 60.0
 _SYSTEMS = "assetstore,sqlite,lmdb,echo,disk"
 
 
-class Bench(NamedTuple):
-    """A way to run the benchmark, and to find what is left of it."""
-
-    directory: Path
-    mark: str
-    started: list[subprocess.Popen[str]]
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks", "--dir", str(self.directory), *arguments],
-            cwd=ROOT,
-            # Sockets too lie in its temporary directory, and all its processes bear the mark.
-            env={**os.environ, "BENCH_MARK": self.mark},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.started.append(process)
-        return process
-
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=_DEADLINE_S)
-        return process.returncode, out, err
-
-    def processes(self) -> list[str]:
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if self.mark.encode() in path.read_bytes():
-                    found.append(path.parent.joinpath("cmdline").read_text().replace("\0", " "))
-            except OSError:
-                continue
-        return found
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    try:
-        check_on_disk(tmp_path)
-    except NotOnDisk as exc:
-        pytest.skip(str(exc))
-    bench = Bench(tmp_path, f"bench-{uuid.uuid4()}", [])
-    yield bench
-    for process in bench.started:
-        process.terminate()
-        process.communicate()
+    with benching("benchmarks", tmp_path) as bench:
+        yield bench
+
+
+def run(bench: Bench, *arguments: str) -> tuple[int, str, str]:
+    process = bench.start(*arguments)
+    out, err = process.communicate(timeout=_DEADLINE_S)
+    return process.returncode, out, err
 
 
 def goal(limit: float, *, is_at_most: bool, unit: str = "x") -> Goal:
@@ -228,7 +188,8 @@ def test_a_client_that_dies_fails_the_run() -> None:
 def test_a_small_run_measures_everything_and_leaves_nothing(bench: Bench) -> None:
     path = bench.directory / "run.json"
 
-    code, out, err = bench.run(
+    code, out, err = run(
+        bench,
         *("--rounds", "1", "--seconds", "0.03", "--systems", _SYSTEMS, "--json", str(path)),
         *("--only", "get-1,set-1,mix,async-get,life,import"),
     )
@@ -262,7 +223,8 @@ def test_a_small_run_measures_everything_and_leaves_nothing(bench: Bench) -> Non
 def test_a_run_goes_on_without_what_is_not_there(bench: Bench) -> None:
     path = bench.directory / "run.json"
 
-    code, out, err = bench.run(
+    code, out, err = run(
+        bench,
         *("--rounds", "1", "--seconds", "0.01", "--systems", "assetstore,airflow"),
         *("--only", "get-1", "--airflow", "/bin/false", "--json", str(path)),
     )
@@ -303,7 +265,7 @@ def test_a_run_that_is_stopped_leaves_nothing(bench: Bench, number: int) -> None
 def test_a_wrong_argument_says_what_is_right(
     bench: Bench, arguments: list[str], message: str
 ) -> None:
-    code, out, err = bench.run(*arguments)
+    code, out, err = run(bench, *arguments)
 
     assert (code, out) != (0, "")
     assert message in err

@@ -8,17 +8,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from benchmarks.machine import NotOnDisk, check_on_disk
 from benchmarks.scale_goals import Beside, Figure, as_json, as_lines
-from tests.support.checkout import ROOT
+from tests.support.bench import Bench, benching
 from tests.support.waiting import wait_until
 
 _DEADLINE_S = 60.0
@@ -26,47 +21,10 @@ _DEADLINE_S = 60.0
 QUICK, SLOW = [0.001] * 99, 0.030
 
 
-class Bench(NamedTuple):
-    """A way to run the benchmark, and to find what is left of it."""
-
-    directory: Path
-    mark: str
-    started: list[subprocess.Popen[str]]
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.scale", "--dir", str(self.directory), *arguments],
-            cwd=ROOT,
-            env={**os.environ, "BENCH_MARK": self.mark},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.started.append(process)
-        return process
-
-    def processes(self) -> list[str]:
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if self.mark.encode() in path.read_bytes():
-                    found.append(path.parent.joinpath("cmdline").read_text().replace("\0", " "))
-            except OSError:
-                continue
-        return found
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    try:
-        check_on_disk(tmp_path)
-    except NotOnDisk as exc:
-        pytest.skip(str(exc))
-    bench = Bench(tmp_path, f"bench-{uuid.uuid4()}", [])
-    yield bench
-    for process in bench.started:
-        process.terminate()
-        process.communicate()
+    with benching("benchmarks.scale", tmp_path) as bench:
+        yield bench
 
 
 def test_a_goal_is_met_if_the_median_of_its_rounds_is_within() -> None:
