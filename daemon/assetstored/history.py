@@ -56,7 +56,7 @@ def steps(reader: Reader, asset_id: int, key: str, before: int | None = None) ->
             break
         store_id, boundary = limit.store_id, limit.previous
     while True:
-        if store_id and not reader.has_store(store_id):
+        if store_id and not _has_store(reader, asset_id, store_id):
             # What was in it is gone with it.
             yield Step(boundary, None, None)
             return
@@ -145,15 +145,15 @@ def keys_changed(reader: Reader, asset_id: int, after: int) -> Iterator[list[str
     store_id, boundary = asset.store_id, asset.boundary
     # Where the asset was given another store since, every key of both may differ.
     while boundary > after:
-        yield from _keys_of(reader, store_id, 0, boundary)
+        yield from _keys_of(reader, asset_id, store_id, 0, boundary)
         limit = reader.journal_row(boundary)
         if limit is None:
             raise compacted(reader, after, boundary)
         known_from, store_id, boundary = boundary, limit.store_id, limit.previous
         if boundary <= after:
-            yield from _keys_of(reader, store_id, 0, known_from)
+            yield from _keys_of(reader, asset_id, store_id, 0, known_from)
             return
-    yield from _keys_of(reader, store_id, after, boundary)
+    yield from _keys_of(reader, asset_id, store_id, after, boundary)
 
 
 def revision_at(reader: Reader, time_us: int) -> int:
@@ -242,24 +242,37 @@ def _head(reader: Reader, store_id: int, asset: str, key: str) -> tuple[int, byt
     return (0 if deleted is None else deleted.revision), None
 
 
-def _keys_of(reader: Reader, store_id: int, after: int, known_from: int) -> Iterator[list[str]]:
+def _keys_of(
+    reader: Reader, asset_id: int, store_id: int, after: int, known_from: int
+) -> Iterator[list[str]]:
     """Keys of a store, there or deleted, that were changed after a revision."""
     if not store_id:
         return
     position: bytes | None = b""
     while position is not None:
-        _check_store(reader, store_id, known_from)
+        _check_store(reader, asset_id, store_id, known_from)
         changed, position = reader.keys_changed_after(store_id, after, position, _KEYS_PER_STEP)
         yield changed
     position = b""
     while position is not None:
-        _check_store(reader, store_id, known_from)
+        _check_store(reader, asset_id, store_id, known_from)
         revisions, position = reader.deleted_after(store_id, after, position, _KEYS_PER_STEP)
         rows = [reader.journal_row(revision) for revision in revisions]
         yield [row.key for row in rows if row is not None and row.key is not None]
 
 
-def _check_store(reader: Reader, store_id: int, known_from: int) -> None:
+def _check_store(reader: Reader, asset_id: int, store_id: int, known_from: int) -> None:
     """Raise Compacted if the store is gone, or was begun to be dropped: before each step."""
-    if not reader.has_store(store_id):
+    if not _has_store(reader, asset_id, store_id):
         raise compacted(reader, known_from - 1, known_from)
+
+
+def _has_store(reader: Reader, asset_id: int, store_id: int) -> bool:
+    """Whether a store is there that the asset has or had. Raises Damaged.
+
+    What it had may have been dropped; what it has now must be there.
+    """
+    is_there = reader.has_store(store_id)
+    if not is_there and (row := reader.row_of(asset_id)).store_id == store_id:
+        raise records.damaged_beside(f"the store of asset {row.name!r}")
+    return is_there

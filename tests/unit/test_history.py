@@ -13,7 +13,8 @@ from tests.support.store import Store, change
 from assetstore.errors import Compacted, Damaged
 from assetstore.messages import WireEntry
 from assetstored import engine, history, jobs
-from assetstored.tables import JournalRow
+from assetstored.reader import Reader
+from assetstored.tables import JournalRow, store_name
 
 A, B = 1, 2
 NEVER_US = 2**62
@@ -435,6 +436,27 @@ def test_the_revision_at_a_time_is_found_where_rows_are_missing(store: Store) ->
         else:
             found = history.revision_at(store.reader, time_us)
             assert found == max(each for each in kept if each <= revision)
+
+
+def test_a_store_that_should_be_there_and_is_not_found_is_damage_and_not_forgotten(
+    tmp_path: Path,
+) -> None:
+    with Store(tmp_path) as store:
+        store.activate("a")
+        store.put("a", "k", b"1")
+        store_id = store.reader.row_of(A).store_id
+    data = (tmp_path / "data.mdb").read_bytes()
+    name = store_name(store_id)
+    (tmp_path / "data.mdb").write_bytes(data.replace(name, name[:-1] + b"f"))
+
+    reader = Reader(str(tmp_path))
+    try:
+        with pytest.raises(Damaged, match="the store of asset 'a' is not found"):
+            list(history.steps(reader, A, "k"))
+        with pytest.raises(Damaged, match="the store of asset 'a' is not found"):
+            list(history.keys_changed(reader, A, 0))
+    finally:
+        reader.close()
 
 
 # --- all of it, against a model
