@@ -137,7 +137,7 @@ generate: $(STAMP) ## write what is made from other files: the blocking client, 
 # What is measured is what a user installs, not the checkout.
 $(BENCH)/.made: pyproject.toml
 	$(call make_venv,$(BENCH))
-	@$(BENCH)/bin/python -m pip install --quiet '.[daemon]' --group bench
+	@$(BENCH)/bin/python -m pip install --quiet '.[daemon,cli]' --group bench
 	@touch $@
 	@rm $(BENCH)/.unfinished
 
