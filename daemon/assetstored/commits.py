@@ -23,7 +23,7 @@ from assetstored.awaited import Awaited
 from assetstored.change_log import Carried, ChangeLog
 from assetstored.files_in_use import FilesChanged
 from assetstored.meters import Meters
-from assetstored.sync_choice import FEW, SyncChoice
+from assetstored.sync_choice import SyncChoice
 from assetstored.waiting_jobs import Done, Waiting, WaitingJobs
 from assetstored.writer_link import WriterLink
 
@@ -39,6 +39,9 @@ _CHECKPOINT_S = 0.25
 
 #: When what had no room is tried again.
 _FULL_RETRY_S = 0.5
+
+#: The answers to so many are sent before the next batch is begun.
+_FEW = 4
 
 
 class CommitQueue:
@@ -284,7 +287,7 @@ class CommitQueue:
             if not log.has_room(carried):
                 self._held = carried
                 return
-        is_alone = self.sync_choice.is_alone(len(self._in_hand or ()), waiting=bool(self._waiting))
+        is_alone = self.sync_choice.is_alone()
         begun = time.monotonic()
         try:
             log.write(carried, None if is_alone else partial(self._synced, log, carried, begun))
@@ -293,16 +296,16 @@ class CommitQueue:
             return
         if is_alone:
             self.sync_choice.took(time.monotonic() - begun)
-            self._logged(log, carried, begun)
+            self._logged(log, carried, begun, is_aside=False)
             if self._has_more():
                 # In a turn of its own: who is answered may ask for more, again and again.
                 self._wake()
 
     def _synced(self, log: ChangeLog, carried: Carried, begun: float) -> None:
-        self._logged(log, carried, begun)
+        self._logged(log, carried, begun, is_aside=True)
         self._go_on()
 
-    def _logged(self, log: ChangeLog, carried: Carried, begun: float) -> None:
+    def _logged(self, log: ChangeLog, carried: Carried, begun: float, *, is_aside: bool) -> None:
         if self._lost:
             return
         self._meters.log_times.observe(time.monotonic() - begun)
@@ -316,7 +319,7 @@ class CommitQueue:
             self._checkpoint()
         elif self._checkpoint_timer is None:
             self._checkpoint_timer = self._loop.call_later(_CHECKPOINT_S, self._checkpoint)
-        if len(batch) > FEW and (self._waiting or self._background):
+        if is_aside and len(batch) > _FEW and (self._waiting or self._background):
             # First the next batch, so that it syncs while the answers to this one are sent: each
             # of them wakes a client, and many take as long as the disk does.
             self._next()

@@ -14,9 +14,6 @@ from typing import Final
 _SHORT_SYNC_S: Final = 0.002
 _AFTER_LONG_SYNC: Final = 100
 
-#: Changes in a batch that are answered sooner than another process could be asked to sync it.
-FEW: Final = 4
-
 
 class SyncChoice:
     """Decides for each batch."""
@@ -34,11 +31,12 @@ class SyncChoice:
         self._crowd = crowd
         self._reads = reads
 
-    def is_alone(self, batch: int, *, waiting: bool) -> bool:
+    def is_alone(self) -> bool:
         """Whether nobody has to wait while the log is synced here: one process less is asked.
 
-        So it is with one client, and where nobody reads: who wants to change something would have
-        to wait for the sync in any case.
+        So it is with one client, and where nobody reads, however many change things: who wants to
+        change something would have to wait for the sync in any case, and what has come meanwhile
+        is one batch then.
         """
         if self._crowd is None:
             return False
@@ -46,8 +44,6 @@ class SyncChoice:
         reads_before, self._reads_before = self._reads_before, self._reads()
         if self._syncs_aside:
             self._syncs_aside -= 1
-            return False
-        if waiting or batch > FEW:
             return False
         return before == self._crowd_before or reads_before == self._reads_before
 

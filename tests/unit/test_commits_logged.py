@@ -6,6 +6,7 @@ Rule: a real log, syncer and writer; who has to wait, waits for a process that s
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import resource
@@ -267,6 +268,21 @@ def test_who_is_alone_is_answered_without_another_process(tmp_path: Path) -> Non
         with stopped(serving.syncer_pid):
             for _ in range(5):
                 assert (await serving.change(put())).code is None
+
+    assert logged(tmp_path, scenario) == 0
+
+
+@pytest.mark.usefixtures("alone")
+def test_many_who_change_things_where_nobody_reads_are_answered_without_another_process(
+    tmp_path: Path,
+) -> None:
+    async def scenario(serving: Serving) -> None:
+        others = itertools.count()
+        serving.queue.sync_choice.watch_others(lambda: next(others), lambda: 0)
+        await serving.change(put())
+        with stopped(serving.syncer_pid):
+            results = await asyncio.gather(*(submit(serving, put()) for _ in range(200)))
+        assert {result.code for result in results} == {None}
 
     assert logged(tmp_path, scenario) == 0
 
@@ -625,6 +641,8 @@ def test_where_the_data_file_cannot_take_what_is_logged_nothing_more_is_until_th
             await fill(serving)
             refused = await asyncio.gather(*(submit(serving, put(f"k{n}")) for n in range(3)))
             assert {result.code for result in refused} <= {None, "store_full"}
+            while (await serving.change(put("early"))).code is None:
+                pass  # the writer has not said so yet
             for job in (put("more"), change(jobs.ClearStore(1)), count_up()):
                 assert (await serving.change(job)).code == "store_full"
             with pytest.raises(StoreFull):
