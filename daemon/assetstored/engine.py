@@ -193,6 +193,14 @@ def verify(path: str) -> list[str]:
     return problems
 
 
+def problems_of(path: str) -> list[str]:
+    """As verify, with a file that it cannot make sense of as the one problem."""
+    try:
+        return verify(path)
+    except VerifyError as exc:
+        return [str(exc)]
+
+
 def is_of_system(exc: EngineError) -> bool:
     """Whether the system has refused something (permissions, memory); else it is the file."""
     return exc.code > 0

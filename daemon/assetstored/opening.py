@@ -106,11 +106,7 @@ def open_store(data_dir: Path, new: Identity | None = None) -> Opened | None:
 
 
 def _verify(data_dir: Path) -> None:
-    try:
-        problems = engine.verify(str(data_dir))
-    except engine.VerifyError as exc:
-        problems = [str(exc)]
-    if problems:
+    if problems := engine.problems_of(str(data_dir)):
         raise datadir.StartRefused(
             f"{data_dir / datadir.DATA_FILE} is damaged ({len(problems)} problems, "
             f"first: {problems[0]}); restore the data directory from a backup"

@@ -33,11 +33,7 @@ def check_before_use(directory: Path) -> None:
     marker = datadir.read_marker(directory)
     if datadir.look_at_data_file(directory, marker) is not datadir.DataFile.SHORT:
         return
-    try:
-        problems = engine.verify(str(directory))
-    except engine.VerifyError as exc:
-        problems = [str(exc)]
-    if problems:
+    if problems := engine.problems_of(str(directory)):
         raise datadir.StartRefused(
             f"{directory / datadir.DATA_FILE} is damaged ({len(problems)} problems, first: "
             f"{problems[0]}); use another backup, or restore this directory from one"
