@@ -300,7 +300,8 @@ def test_a_small_store_is_dropped_at_once_and_a_large_one_bit_by_bit(opened: Ope
             overlay.put(8, b"%d" % number, b"x" * 100)
     with opened.transaction() as overlay:
         assert overlay.drop_some(STORE, budget_s=SOME_S, small_bytes=4_096) is False
-        assert overlay.drop_some(8, budget_s=0.001, small_bytes=4_096) is False
+        # However little time there is, something goes.
+        assert overlay.drop_some(8, budget_s=0.0, small_bytes=4_096) is False
         assert overlay.changed
 
     assert not opened.has_store(STORE)
