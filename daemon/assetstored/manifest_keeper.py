@@ -112,6 +112,11 @@ class ManifestKeeper:
         """Whether to look again although the file has not changed."""
         return self.state in ("unapplied", "unreadable")
 
+    @property
+    def is_in_force(self) -> bool:
+        """Whether the assets that are active are those of the file, as it was last read."""
+        return self.state in ("accepted", "unchanged")
+
     def report(self) -> dict[str, Any]:
         """What ``status`` says of the manifest."""
         accepted = self._reader.accepted_manifest()

@@ -23,9 +23,11 @@ from assetstore.errors import (
     AssetStoreError,
     Damaged,
     Forbidden,
+    InactiveAsset,
     InvalidRequest,
     Refused,
     ServerFault,
+    UnknownAsset,
 )
 from assetstore.limits import (
     MAX_PAGE_ITEMS,
@@ -353,7 +355,13 @@ class Service:
             if isinstance(refusal, Damaged):
                 self._note_damage(str(refusal))
             self.meters.refused(refusal.code)
-            return m.Failed(request.id, refusal.code, str(refusal), refusal.detail)
+            message = str(refusal)
+            if isinstance(refusal, UnknownAsset | InactiveAsset) and not self._keeper.is_in_force:
+                message += (
+                    f". The manifest file as it is now is not in force ({self._keeper.state}), "
+                    "and the asset may be in it: `assetstore status` says more"
+                )
+            return m.Failed(request.id, refusal.code, message, refusal.detail)
         if isinstance(exc, AssetStoreError):
             self.meters.refused("refused")
             return m.Failed(request.id, "refused", str(exc), None)

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -582,6 +583,25 @@ def client_of_ten(ten: Daemon) -> Iterator[Client]:
     """A client of that daemon."""
     with ten.client() as client:
         yield client
+
+
+def test_who_asks_for_an_asset_hears_that_the_manifest_file_is_not_in_force(
+    make_daemon: MakeDaemon,
+) -> None:
+    daemon = make_daemon()
+    daemon.manifest.write_text('{"version": 1, "assets": [{"name": "orders"}, {"nmae": "oders"}]}')
+    with daemon, daemon.client() as client:
+        orders = client.store("orders")
+        for call in (partial(orders.get, "watermark"), partial(orders.set, "watermark", 1)):
+            with pytest.raises(UnknownAsset, match=r"not in force \(invalid\).*assetstore status"):
+                call()
+
+        daemon.set_manifest("orders")
+        client.reload_manifest()
+        orders.set("watermark", 1)
+        with pytest.raises(UnknownAsset) as caught:
+            client.store("oders").get("watermark")
+        assert "not in force" not in str(caught.value)
 
 
 def test_a_manifest_that_deactivates_more_than_half_is_held(
