@@ -71,7 +71,7 @@ def test_a_lone_writer_has_each_change_committed_at_once(
     assert after["commits"] - before["commits"] == after["batched"] - before["batched"] >= 50
 
 
-def test_what_waits_while_the_disk_is_busy_becomes_one_commit_in_the_order_in_which_it_came(
+def test_what_waits_while_the_disk_is_busy_shares_a_commit_in_the_order_in_which_it_came(
     daemon: Daemon, client: assetstore.Client
 ) -> None:
     with Wire(daemon.socket).greet() as first, Wire(daemon.socket).greet() as second:
@@ -87,7 +87,8 @@ def test_what_waits_while_the_disk_is_busy_becomes_one_commit_in_the_order_in_wh
         deleted, written = second.answer(), second.answer()
 
     after = daemon.status()
-    assert after["commits"] - before["commits"] == 2
+    # Two where nothing else runs; a batch ends by time too, and on a busy machine that is early.
+    assert 2 <= after["commits"] - before["commits"] < 10
     assert after["batched"] - before["batched"] == 53
     revisions = [revision(answer) for answer in answers]
     assert revisions == list(range(before["revision"] + 1, before["revision"] + 52))
@@ -154,7 +155,8 @@ def test_of_changes_that_are_logged_together_the_refused_ones_take_no_other_with
             wait_until_queued(daemon, 7)
         answers = {answer.id: answer for answer in (wire.answer() for _ in range(7))}
 
-    assert daemon.status()["commits"] - before == 2
+    # A batch ends by time too. One by one it would be four.
+    assert daemon.status()["commits"] - before in (2, 3)
     codes = {id: each.code for id, each in answers.items() if isinstance(each, m.Failed)}
     assert codes == {3: "conflict", 4: "invalid_request"}
     revisions = [revision(answers[id]) for id in (1, 2, 6, 7)]
