@@ -208,8 +208,7 @@ def test_every_kind_of_event_says_what_the_document_says(wire: Wire) -> None:
         ("dropped", "orders", {"entries": 1, "reason": "replaced"}),
         ("dropped", "customers", {"entries": 2, "reason": "cleared"}),
     ]
-    first = wire.ask(m.Events(8, None, None, "", 1, 3, 0))
-    assert isinstance(first, m.EventPage)
+    first = events(wire, 1, limit=3)
     assert [(event.kind, event.name) for event in first.events] == [
         ("activated", "customers"), ("activated", "orders"), ("manifest", None)
     ]  # fmt: skip
