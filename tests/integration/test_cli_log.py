@@ -232,8 +232,7 @@ def test_follow_misses_nothing_across_a_restart(cli: Cli, daemon: Daemon, client
         client.store("orders").set("n", 1)
         daemon.restart()
         client.store("customers").set("n", 2)
-        terminal.read_until('"value":2')
-        shown = terminal.shown
+        shown = terminal.read_line('"value":2')
 
     events = events_in(shown)
     assert [event["revision"] for event in events] == list(range(first, first + len(events)))
@@ -258,8 +257,7 @@ def test_between_what_was_and_what_comes_nothing_is_missed(cli: Cli, daemon: Dae
                 terminal.read_until('"value":1,')
                 shown_early = terminal.shown
                 done.set()
-                terminal.read_until('"last"')
-                shown = terminal.shown
+                shown = terminal.read_line('"last"')
         finally:
             done.set()
             thread.join()
@@ -272,18 +270,17 @@ def test_between_what_was_and_what_comes_nothing_is_missed(cli: Cli, daemon: Dae
 def test_a_reader_that_goes_away_ends_it_quietly(cli: Cli, client: Client) -> None:
     client.store("orders")["n"] = 0
 
-    with follow(cli, "-n", "1", head="head -n 2") as terminal:
+    with follow(cli, "-n", "1", head="{ head -n 2; exec <&-; echo gone; }") as terminal:
         terminal.read_until('"n"')
         client.store("orders")["n"] = 1
-        terminal.read_until('"value":1')
-        # head is gone by now, or will be before this is written.
+        # Once nobody has the pipe open any more; else what comes might be lost in it.
+        terminal.read_until("gone")
         client.store("orders")["n"] = 2
-        client.store("orders")["n"] = 3
         shown = terminal.end()
 
-    *events, end = shown.out.splitlines()
+    *events, gone, end = shown.out.splitlines()
     assert len(events) == 2
-    assert end == "code 141"
+    assert (gone, end) == ("gone", "code 141")
 
 
 def test_an_asset_that_leaves_the_manifest_is_followed_there_and_back(
@@ -298,8 +295,7 @@ def test_an_asset_that_leaves_the_manifest_is_followed_there_and_back(
         client.store("customers")["n"] = 1
         daemon.activate("customers", {"name": "orders", "uri": "s3://data/orders/"})
         client.store("orders")["m"] = 2
-        terminal.read_until('"m"')
-        shown = terminal.shown
+        shown = terminal.read_line('"m"')
 
     assert [event["kind"] for event in events_in(shown)] == [
         "set", "deactivated", "activated", "set",

@@ -106,6 +106,10 @@ class Terminal:
         """All that was shown up to now, once text is in it."""
         return self._read(lambda: text in self.shown, f"{text!r}")
 
+    def read_line(self, text: str) -> str:
+        """The same, once the line has ended that text is in: what is written may come in pieces."""
+        return self._read(lambda: text in self.shown.rpartition("\n")[0], f"a line with {text!r}")
+
     def press(self, text: str) -> None:
         """Press these keys. "\\x03" is Ctrl-C, "\\x04" the end of input."""
         os.write(self._ours, text.encode())
