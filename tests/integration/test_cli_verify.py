@@ -15,6 +15,7 @@ import lmdb
 import pytest
 from tests.support.command import Cli
 from tests.support.daemon import Daemon
+from tests.support.endings import wait_until_deserted
 from tests.support.meddling import flip_a_bit, meddling
 from tests.support.waiting import wait_until
 
@@ -166,6 +167,8 @@ def test_a_store_whose_daemon_was_killed_is_sound_with_what_is_in_its_log(
         for number in range(10):
             client.store("orders").set("a", number)
         daemon.kill()
+    # Its writer may be in the middle of a commit, and until its end the store is in use.
+    wait_until_deserted(daemon.data_dir)
 
     ran = cli("verify", str(daemon.data_dir), "--json")
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 from tests.support.daemon import DEADLINE_S, Daemon
+from tests.support.endings import wait_until_deserted
 from tests.support.waiting import wait_until
 
 from assetstore import Client
@@ -203,10 +204,11 @@ def test_a_manifest_that_was_applied_in_part_is_known_neither_as_it_nor_as_the_o
     before = daemon.manifest.read_bytes()
     names = [f"asset-{i}" for i in range(20_000)]
     daemon.set_manifest("b", *names)
-    wait_until(
-        lambda: daemon.status()["manifest"]["state"] == "applying", DEADLINE_S, "the first slice"
-    )
+    # It is being applied before the first slice of it is committed.
+    wait_until(lambda: daemon.status()["assets_active"] > 2, DEADLINE_S, "the first slice")
+    assert daemon.status()["manifest"]["state"] == "applying"
     daemon.kill()
+    wait_until_deserted(daemon.data_dir)
     half = daemon.manifest.read_bytes()
     daemon.manifest.write_bytes(before)
     assert compared(daemon).state in ("accepted", "held")
