@@ -53,7 +53,8 @@ async def changes_beside(serving: Serving, *, in_haste: bool) -> int:
 
 def test_between_two_slices_clients_have_more_than_one_turn(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
-        assert await changes_beside(serving, in_haste=False) > 1.5 * SLICES
+        # Two or three for each where the disk is even; without a rest it is one.
+        assert await changes_beside(serving, in_haste=False) > 1.2 * SLICES
 
     assert serve(tmp_path, scenario) == 0
 
