@@ -21,6 +21,7 @@ import pytest
 from tests.support.daemon import Daemon
 from tests.support.golden import TO_CLIENT, TO_DAEMON, Golden, document_blocks, frames
 from tests.support.service import Service, serving
+from tests.support.waiting import wait_until
 from tests.support.wire import HELLO, Wire, change, set_key
 
 from assetstore import messages as m
@@ -28,6 +29,9 @@ from assetstore.entries import Writer
 from assetstore.framing import HEADER_BYTES, frame
 
 ORDERS = m.AssetRef(name="orders")
+
+#: Answers that end when it is time, too.
+PAGES = ("event_page", "key_page", "item_page")
 
 #: Used by a client that knows nothing but the document.
 FOREIGN_WORKER = """
@@ -109,12 +113,26 @@ def test_the_daemon_gives_the_golden_answers_to_the_golden_requests(
             if asked.direction == TO_DAEMON:
                 if asked.tag == "hello":
                     wires.append(stack.enter_context(Wire(daemon.socket)))
-                payload = wires[-1].ask_bytes(asked.bytes)
+                payload = answer_to(asked, answers[asked.name], wires[-1])
                 check_golden(answers[asked.name], payload, daemon.manifest)
         assert wires[1].rest() == []
         daemon.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
         (goodbye,) = [each for each in golden if each.direction == TO_CLIENT and not each.answers]
         assert [frame(payload) for payload in wires[0].rest()] == [goodbye.bytes]
+
+
+def answer_to(asked: Golden, golden: Golden, wire: Wire) -> bytes:
+    """What the daemon says; a page that it ended early, being busy, is asked for again."""
+
+    def whole() -> bytes | None:
+        payload = wire.ask_bytes(asked.bytes)
+        tag, _, *fields = msgspec.msgpack.decode(payload)
+        is_short = tag in PAGES and len(fields[0]) < len(golden.array[2])
+        return None if is_short else payload
+
+    answer = wait_until(whole, 10.0, f"a whole page for {asked.name}")
+    assert answer is not None
+    return answer
 
 
 def check_golden(golden: Golden, payload: bytes, manifest: Path) -> None:
