@@ -110,6 +110,9 @@ class ChangeLog:
         self._room_known_until = 0.0
         self._files_known_until = 0.0
         self._has_room = False
+        #: A batch is written, and nobody knows yet that it is on disk. Its record is in the present
+        #: half of the log and its changes are not in the tail: the two must not part.
+        self.is_syncing = False
 
     def close(self) -> None:
         """Close the log; nothing is under way."""
@@ -219,6 +222,7 @@ class ChangeLog:
         if now > self._files_known_until:
             self._files_known_until = now + _FILES_CHECK_S
             self._files.check()
+        self.is_syncing = True
         self._wal.append(carried.payload, carried.first, carried.counters.revision)
         if done is None:
             self._syncer.sync_now()
@@ -227,6 +231,7 @@ class ChangeLog:
 
     def logged(self, carried: Carried) -> None:
         """It is on disk: from now on it shows."""
+        self.is_syncing = False
         revision = carried.counters.revision
         self._tail.take(carried.delta, carried.first, revision)
         self._counters = carried.counters
@@ -260,7 +265,12 @@ class ChangeLog:
         return self._wal.used_bytes > _CHECKPOINT_BYTES or self._tail.spaces > _CHECKPOINT_STORES
 
     def checkpoint(self) -> jobs.Checkpoint:
-        """What the writer is to bring into the data file; what is logged next goes elsewhere."""
+        """What the writer is to bring into the data file; what is logged next goes elsewhere.
+
+        Not while a batch is being synced: its record would stay behind in the half that is written
+        over as soon as the data file has the rest of it.
+        """
+        assert not self.is_syncing
         if not self._tail.is_frozen:
             self._frozen_remembered, self._remembered = self._remembered, []
             self._frozen_last = self._reader.counters().revision

@@ -81,6 +81,8 @@ class CommitQueue:
         # The next batch is the writer's.
         self._writer_next = False
         self._is_checkpointing = False
+        # Asked for during a sync, it comes at once after that.
+        self._checkpoint_next = False
         self._checkpoint_timer: asyncio.TimerHandle | None = None
         # Carried out, and there is no room for it in the log yet.
         self._held: Carried | None = None
@@ -315,7 +317,7 @@ class CommitQueue:
         self._meters.logged_batches.observe(len(batch))
         log.logged(carried)
         self._on_logged(carried.first, carried.touched)
-        if log.is_due:
+        if log.is_due or self._checkpoint_next:
             self._checkpoint()
         elif self._checkpoint_timer is None:
             self._checkpoint_timer = self._loop.call_later(_CHECKPOINT_S, self._checkpoint)
@@ -332,6 +334,9 @@ class CommitQueue:
             self._checkpoint_timer.cancel()
             self._checkpoint_timer = None
         if log is None or log.is_empty or self._is_checkpointing or self._lost:
+            return
+        self._checkpoint_next = log.is_syncing
+        if self._checkpoint_next:
             return
         self._is_checkpointing = True
         self._writer.send(log.checkpoint(), partial(self._checkpointed, time.monotonic()))

@@ -952,3 +952,32 @@ def test_a_checkpoint_that_finds_nothing_to_do_returns_at_once(tmp_path: Path) -
             await serving.queue.checkpoint()
 
     logged(tmp_path, scenario)
+
+
+def test_a_change_that_is_being_synced_at_a_checkpoint_stays_in_the_log_until_the_data_file_has_it(
+    tmp_path: Path,
+) -> None:
+    copy = tmp_path / "copy"
+
+    async def scenario(serving: Serving) -> None:
+        await submit(serving, put("early"))
+        with stopped(serving.syncer_pid):
+            late = submit(serving, put("late"))
+            await turns()
+            checkpoint = asyncio.ensure_future(serving.queue.checkpoint())
+            await turns()
+        await asyncio.gather(late, checkpoint)
+        with stopped(serving.writer_pid):
+            checkpoint = asyncio.ensure_future(serving.queue.checkpoint())
+            for number in range(3):
+                await submit(serving, put(f"later-{number}"))
+            # Whatever the data file has by now, this is what a power cut would leave.
+            shutil.copytree(tmp_path / "data", copy)
+        await checkpoint
+
+    (tmp_path / "data").mkdir()
+    logged(tmp_path / "data", scenario)
+
+    found = inspect(copy)
+    assert found.problems == []
+    assert {"early", "late", "later-0", "later-1", "later-2"} <= found.active["a"].keys()
