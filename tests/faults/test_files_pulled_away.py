@@ -140,9 +140,10 @@ def test_files_pulled_away_under_a_daemon_end_it_and_what_was_acknowledged_is_in
         if is_to_stop(name, way):
             assert daemon.wait(30.0) != 0, (name, way)
             longest_s = max(longest_s, time.monotonic() - begun)
+            # Where a signal has ended it, a process that outlives it says why.
+            wait_until_deserted(daemon.data_dir)
             check_said(daemon, (name, way))
             outcomes["stopped"] += 1
-            wait_until_deserted(daemon.data_dir)
         else:
             before = load.acknowledged
             while load.acknowledged < before + 20:
