@@ -5,6 +5,7 @@ Rule: after every kill the store is looked at as the crash left it, before any d
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -83,7 +84,9 @@ class Crashes:
             elif "then its writer" not in scenario:
                 del victims[1]
             for victim in victims:
-                os.kill(victim, signal.SIGKILL)
+                # Each is the end of the other.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
             ended = daemon.wait()
             assert ended in (-signal.SIGKILL, os.EX_IOERR), (scenario, ended)
             if victims in ([writer_pid], [syncer_pid]):
