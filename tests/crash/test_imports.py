@@ -60,27 +60,40 @@ def test_an_asset_is_imported_as_a_whole_or_not_at_all_whenever_the_daemon_is_ki
     before = dict.fromkeys(ASSETS, 0)
     for value in range(1, amount(3, whole=20) + 1):
         data = export_of(value)
-        begun = threading.Event()
+        begun, may_go_on = threading.Event(), threading.Event()
 
-        def run(data: bytes = data, begun: threading.Event = begun) -> None:
+        def progress(
+            done: int,
+            total: int,
+            begun: threading.Event = begun,
+            may_go_on: threading.Event = may_go_on,
+        ) -> None:
+            if 2 * done >= total:
+                begun.set()
+                may_go_on.wait(30)
+
+        def run(
+            data: bytes = data,
+            begun: threading.Event = begun,
+            progress: Callable[[int, int], None] = progress,
+        ) -> None:
             # Without time to wait for the next daemon, so that what is cut short stays so.
             with daemon.client(timeout=2.0) as client, suppress(AssetStoreError):
-                import_from(
-                    client,
-                    io.BytesIO(data),
-                    replace=True,
-                    progress=lambda done, total: begun.set() if 2 * done >= total else None,
-                )
+                import_from(client, io.BytesIO(data), replace=True, progress=progress)
             begun.set()
 
         thread = threading.Thread(target=run)
         thread.start()
         begun.wait(30)
-        # At once the first time, when nothing can be done yet; then after so many looks.
+        # The first time when one asset is done, and the next waits for the kill; then after so
+        # many looks.
+        if value > 1:
+            may_go_on.set()
         with daemon.client() as client:
             for _ in range((value - 1) * rng.randrange(60)):
                 client.status()
         daemon.kill()
+        may_go_on.set()
         thread.join()
         daemon.start()
         for name in ASSETS:
