@@ -18,6 +18,7 @@ from tests.support.crew import DEADLINE_S, Crew
 from tests.support.daemon import Daemon
 from tests.support.fleet import Fleet
 from tests.support.outages import kill_and_restart
+from tests.support.waiting import wait_until
 from tests.support.watching import END, WATCHES, facts
 
 pytestmark = pytest.mark.crash
@@ -117,7 +118,7 @@ def test_a_watcher_that_stands_still_neither_slows_writers_nor_grows_the_daemon(
             store.set_many({f"{PREFIX}{n}": "x" * VALUE_CHARS for n in range(KEYS_OF_PART)})
             if part == 5:
                 # All of them are in the middle of it, and the daemon is used to them.
-                watchers.wait_for_acknowledgements(1)
+                wait_until(watchers.have_all_noted, DEADLINE_S, "every watcher to see something")
                 watchers.signal(signal.SIGSTOP)
                 before = anonymous_bytes(ready)
         growth = anonymous_bytes(ready) - before

@@ -118,6 +118,12 @@ class Crew:
             for line in text[0].splitlines():
                 yield path.stem, json.loads(line)
 
+    def have_all_noted(self) -> bool:
+        """Whether each member that is at work has noted something by now."""
+        names = [name for program in self._at_work for name in program.members]
+        paths = [self._directory / f"{name}.jsonl" for name in names]
+        return all(path.exists() and path.stat().st_size for path in paths)
+
     def _wait(self, acknowledgements: int, seconds: float) -> int:
         """Wait for so many, the last member's end, or seconds; returns how many came."""
         deadline = time.monotonic() + seconds
