@@ -6,6 +6,7 @@ Rule: directories only.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,14 @@ from pathlib import Path
 
 _MEMORY = Path("/dev/shm")
 
+#: With less room a daemon would say so, and do without its log; a container may have 64 MiB.
+_LEAST_BYTES = 1 << 30
+
 
 @contextmanager
 def quick_disk() -> Iterator[Path]:
-    """A new directory, in memory where there is such a place; it is gone after the block."""
-    directory = _MEMORY if _MEMORY.is_dir() else None
+    """A new directory, in memory where there is room in it; it is gone after the block."""
+    has_room = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _LEAST_BYTES
+    directory = _MEMORY if has_room else None
     with tempfile.TemporaryDirectory(prefix="assetstore-", dir=directory) as path:
         yield Path(path)
