@@ -152,7 +152,12 @@ def live_with(
                 failing_calls(daemon.status()[process], fault.calls, str(fault), output)
             )
         story = live_through(daemon, until_there_is_room.close)
-        daemon.kill()
+        # No call fails from here on; and if the last of them did, the daemon may yet be ending.
+        until_there_is_room.close()
+        if "giving up" in daemon.log_text() and not story.ended:
+            story.ended.append(daemon.wait())
+        else:
+            daemon.kill()
     wait_until_deserted(daemon.data_dir)
     where = f"{processes} {fault}\n{daemon.log_text()}"
     problem = story.problem_of(inspect(daemon.data_dir))
