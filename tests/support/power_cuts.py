@@ -74,6 +74,15 @@ class Study:
             + self._some(most - early, [n for n in where if n >= first])
         )
 
+    def where_told(self, most: int) -> list[Cut]:
+        """So many cuts, each at the moment in which somebody may have been told of a change first.
+
+        What is lost anywhere is lost there, and by more of the cuts.
+        """
+        floors = self.told.floors
+        where = [n for n in range(len(self.events)) if floors[n] < floors[n + 1]]
+        return sorted(self._some(most, where))
+
     def _some(self, count: int, where: list[int]) -> list[Cut]:
         """As often as it goes at all of them, and the rest at some."""
         once = len(where) * len(SECTORS)
