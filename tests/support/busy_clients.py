@@ -23,6 +23,9 @@ OWN = ("archive", "staging", "scratch")
 
 WORKERS = 4
 
+#: That one of the workers asks for, or one more: after each, the log goes on in its other half.
+CHECKPOINTS = 5
+
 #: In an asset that is always there: all has been done, and the watcher may stop.
 _END = "the end"
 
@@ -80,8 +83,11 @@ def _work(daemon: Daemon, seed: int, number: int, changes: int) -> None:
     chances = [(part + rng.random()) / changes for part in range(changes)]
     rng.shuffle(chances)
     with daemon.client() as client:
-        for chance in chances:
+        for done, chance in enumerate(chances, 1):
             _change(client, rng, chance)
+            if number == 0 and done % (changes // CHECKPOINTS) == 0:
+                # Else it would depend on the machine how often the log begins anew.
+                client.checkpoint()
 
 
 def _change(client: assetstore.Client, rng: random.Random, chance: float) -> None:
