@@ -16,12 +16,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from assetstored import jobs
 from assetstored.awaited import Awaited
 from assetstored.change_log import Carried, ChangeLog
 from assetstored.files_in_use import FilesChanged
+from assetstored.gathering import Gathering
+from assetstored.loop import Loop
 from assetstored.meters import Meters
 from assetstored.sync_choice import SyncChoice
 from assetstored.waiting_jobs import Done, Waiting, WaitingJobs
@@ -66,7 +68,7 @@ class CommitQueue:
         self._on_commit = on_commit
         self._on_logged = on_logged
         self._on_lost = on_lost
-        self._loop = asyncio.get_running_loop()
+        self._loop = cast(Loop, asyncio.get_running_loop())
         self._writer = WriterLink(self._lose)
         self._log: ChangeLog | None = None
         self._waiting = WaitingJobs(max_bytes)
@@ -89,6 +91,7 @@ class CommitQueue:
         self._full: jobs.Result | None = None
         #: Decides who syncs; ``watch_others`` has it know of others.
         self.sync_choice = SyncChoice()
+        self._gathering = Gathering()
         self._meters = meters or Meters()
         self.commits = 0
         self.committed_jobs = 0
@@ -174,7 +177,7 @@ class CommitQueue:
         # Not at once: what else this turn of the loop brings goes into the same batch.
         if self._in_hand is None and not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._next)
+            self._loop.clients.call_after_events(self._next)
 
     def _next(self) -> None:
         self._scheduled = False
@@ -185,6 +188,9 @@ class CommitQueue:
             return
         log = self._log
         if log is not None and self._waiting and not self._is_for_writer(log):
+            if self._gathering.waits(len(self._waiting), time.monotonic()):
+                self._wake()
+                return
             batch = self._waiting.take(_LOGGED_JOBS, _BATCH_BYTES, log.takes)
             if batch:
                 self._carry_out(log, batch)
@@ -296,8 +302,12 @@ class CommitQueue:
         except (OSError, FilesChanged) as exc:
             self._lose(f"the write-ahead log cannot be written: {exc}")
             return
-        if is_alone:
-            self.sync_choice.took(time.monotonic() - begun)
+        if not is_alone:
+            self._gathering.synced_aside()
+        else:
+            seconds = time.monotonic() - begun
+            self.sync_choice.took(seconds)
+            self._gathering.synced(map(_client_of, self._in_hand or ()), seconds)
             self._logged(log, carried, begun, is_aside=False)
             if self._has_more():
                 # In a turn of its own: who is answered may ask for more, again and again.
@@ -382,3 +392,9 @@ class CommitQueue:
             return
         self._lost = True
         self._on_lost(reason)
+
+
+def _client_of(item: Waiting) -> int:
+    """Tells the connections apart from which jobs come: each has a writer of its own."""
+    assert isinstance(item.job, jobs.Change)
+    return id(item.job.writer)

@@ -42,6 +42,7 @@ class LoopSelector(selectors.BaseSelector):
         self._epoll = select.epoll()
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._handlers: dict[int, Callable[[int], None]] = {}
+        self._after_events: list[Callable[[], None]] = []
         #: Set when asyncio has something to do before it asks again.
         self.is_due = False
 
@@ -60,6 +61,13 @@ class LoopSelector(selectors.BaseSelector):
         """Before fd is closed. The handler may be called once more for what is known already."""
         del self._handlers[fd]
         self._epoll.unregister(fd)
+
+    def call_after_events(self, callback: Callable[[], None]) -> None:
+        """Call it once when everything that is ready now has been handed out. It must not raise.
+
+        As asyncio's ``call_soon``, without the way back to asyncio.
+        """
+        self._after_events.append(callback)
 
     # --- selectors.BaseSelector, as asyncio uses it
 
@@ -104,7 +112,7 @@ class LoopSelector(selectors.BaseSelector):
         handlers = self._handlers
         ready: list[tuple[selectors.SelectorKey, int]] = []
         while True:
-            for fd, events in self._epoll.poll(wait, _EVENTS):
+            for fd, events in self._epoll.poll(0.0 if self._after_events else wait, _EVENTS):
                 handler = handlers.get(fd)
                 if handler is not None:
                     handler(events)
@@ -115,6 +123,10 @@ class LoopSelector(selectors.BaseSelector):
                     if events & ~select.EPOLLOUT:
                         found |= selectors.EVENT_READ
                     ready.append((key, found & key.events))
+            if self._after_events:
+                callbacks, self._after_events = self._after_events, []
+                for callback in callbacks:
+                    callback()
             if ready or self.is_due or wait == 0.0:
                 return ready
             if wait > 0.0 and (wait := deadline - time.monotonic()) <= 0.0:

@@ -22,6 +22,7 @@ from assetstored import datadir, jobs
 from assetstored.change_log import ChangeLog
 from assetstored.children import Children
 from assetstored.commits import CommitQueue
+from assetstored.loop import Loop
 from assetstored.reader import Reader
 from assetstored.syncer import Syncer, say_end
 from assetstored.wal import Wal
@@ -126,7 +127,8 @@ def serve(
                 await next_turn()  # in which the transport closes its socket
 
     try:
-        asyncio.run(run())
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(run())
     finally:
         children.writer_link.close()
         say_end(children.syncer_link)

@@ -300,6 +300,41 @@ def test_many_who_change_things_where_nobody_reads_are_answered_without_another_
 
 
 @pytest.mark.usefixtures("alone")
+def test_a_batch_waits_for_those_who_were_answered_just_now(tmp_path: Path) -> None:
+    async def scenario(serving: Serving) -> None:
+        serving.queue.sync_choice.watch_others(lambda: 0, lambda: 0)
+        await serving.change(put())
+        # As after two batches on a disk that takes its time.
+        serving.queue._gathering.synced([1], 20.0)
+        serving.queue._gathering.synced([2], 20.0)
+        before = serving.queue.commits
+        first = submit(serving, put("first"))
+        await turns()
+        assert not first.done()
+        second = submit(serving, put("second"))
+        await asyncio.gather(first, second)
+
+        assert serving.queue.commits == before + 1
+
+    assert logged(tmp_path, scenario) == 0
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_batch_for_which_nobody_comes_is_done_soon(tmp_path: Path) -> None:
+    async def scenario(serving: Serving) -> None:
+        serving.queue.sync_choice.watch_others(lambda: 0, lambda: 0)
+        await serving.change(put())
+        for wait_s in (0.02, 0.0):
+            serving.queue._gathering.synced([1], 2 * wait_s)
+            serving.queue._gathering.synced([2], 2 * wait_s)
+            begun = time.monotonic()
+            assert (await submit(serving, put())).code is None
+            assert time.monotonic() - begun >= wait_s
+
+    assert logged(tmp_path, scenario) == 0
+
+
+@pytest.mark.usefixtures("alone")
 def test_answers_that_ask_for_more_at_once_are_as_good_as_any(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
         serving.queue.sync_choice.watch_others(lambda: 0, lambda: 0)
