@@ -90,7 +90,9 @@ def test_who_asks_to_be_called_again_and_again_keeps_nobody_waiting(
         loop.clients.attach(ours.fileno(), lambda events: heard.set_result(ours.recv(10)))
         again()
         # A timer, a client, and what asyncio itself reads.
-        await asyncio.sleep(0.01)
+        rung = loop.create_future()
+        loop.call_later(0.01, rung.set_result, None)
+        await rung
         theirs.send(b"x")
         assert await heard == b"x"
         loop.clients.detach(ours.fileno())
