@@ -279,8 +279,8 @@ class ChangeLog:
         return jobs.Checkpoint(self._frozen, self._frozen_remembered, self._frozen_last)
 
     def checkpointed(self) -> None:
-        """The writer has done it."""
-        self._reader.give_up()
+        """The writer has done it, and is at nothing else."""
+        self._reader.renew()
         self._tail.drop_frozen()
         self._frozen = {}
         self._frozen_remembered = []

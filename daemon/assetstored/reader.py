@@ -59,11 +59,17 @@ class Reader(StoreWalk):
         self._resolved: dict[AssetRef, Resolved] = {}
 
     def refresh(self, *, catalog_changed: bool = True) -> None:
-        """A commit happened: the next answer comes from a new snapshot."""
-        self.give_up()
+        """The writer has reported a commit, and is at nothing else: a new snapshot shows it."""
+        self.renew()
         if catalog_changed:
-            self.catalog_version += 1
-            self._resolved.clear()
+            self._forget_resolved()
+
+    def _is_ahead(self) -> None:
+        self._forget_resolved()
+
+    def _forget_resolved(self) -> None:
+        self.catalog_version += 1
+        self._resolved.clear()
 
     # --- assets
 

@@ -43,6 +43,8 @@ class Snapshots:
         self._txn: engine.ReadTransaction | None = None
         self._stores: dict[int, engine.Database] = {}
         self._is_held = False
+        # The newest commit that is known of.
+        self._commit = 0
         #: Whoever logs changes puts them here.
         self.tail = Tail()
 
@@ -58,11 +60,23 @@ class Snapshots:
             self._txn = None
         self._stores.clear()  # handles opened in a transaction die with it
 
+    def renew(self) -> None:
+        """What is read next is read in a new snapshot, which shows what the writer has reported.
+
+        At once, before the writer has more to do: what it commits next is not reported then.
+        """
+        self.give_up()
+        with contextlib.suppress(engine.EngineError):  # whoever reads next will meet it
+            self._txn = self._env.begin(buffers=True)
+            self._commit = self._txn.id()
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """All that is read within is of one snapshot, also of engine.HELD_HANDLES stores."""
         if len(self._stores) > engine.READER_HANDLES:
             self.give_up()
+        # What is kept beside the snapshot must not be older than it.
+        self._txn_now()
         self._is_held = True
         try:
             yield
@@ -103,7 +117,13 @@ class Snapshots:
             # Buffers, so that what is only looked into is not copied. They die with the
             # snapshot, so whatever is kept or handed out is made bytes at once.
             self._txn = self._env.begin(buffers=True)
+            if self._txn.id() != self._commit:
+                self._commit = self._txn.id()
+                self._is_ahead()
         return self._txn
+
+    def _is_ahead(self) -> None:
+        """It shows a commit that is not reported yet: what that has changed is not known."""
 
     def _store(self, store_id: int) -> engine.Database:
         handle = self._stores.get(store_id)

@@ -266,6 +266,37 @@ def test_nobody_sees_a_change_before_it_is_on_disk_and_whoever_is_told_of_it_doe
     assert logged(tmp_path, scenario) == 0
 
 
+@pytest.mark.parametrize("is_given_up", [False, True], ids=["as reported", "begun in between"])
+def test_what_the_writer_has_done_is_seen_as_a_whole_before_anybody_is_told_of_it(
+    tmp_path: Path, is_given_up: bool
+) -> None:
+    b = AssetRef("b")
+
+    async def scenario(serving: Serving) -> None:
+        await submit(serving, change(jobs.SetKey(2, "k", b"1", None)))
+        assert serving.reader.get(A, "first") is not None
+        assert serving.reader.get(b, "new") is None
+        # The writer does that, and assets stay as they are; nobody reads after the report.
+        await serving.queue.do(jobs.FinishManifest("digest", "/m.json"))
+
+        told = submit(serving, change(jobs.ClearStore(1), jobs.SetKey(2, "new", b"1", None)))
+        while serving.queue._in_hand is None:
+            await next_turn()
+        # Committed, while the report waits for its turn.
+        wait_until(lambda: stored(tmp_path, "first") == [None], 10.0, "the commit")
+        if is_given_up:
+            serving.reader.give_up()
+        with serving.reader.held():
+            first, new = serving.reader.get(A, "first"), serving.reader.get(b, "new")
+        assert (first is None) == (new is not None)
+        assert not told.done()
+        await told
+        assert serving.reader.get(A, "first") is None
+        assert serving.reader.get(b, "new") is not None
+
+    assert logged(tmp_path, scenario) == 0
+
+
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Syncs are not left to another process, even where they take long."""
