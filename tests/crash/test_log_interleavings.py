@@ -641,7 +641,12 @@ def test_whatever_waits_for_whatever_all_that_anybody_was_told_of_is_on_disk(
     with quick_disk() as directory:
         synced = SyncedLog(directory / "synced")
         synced.watch(monkeypatch)
-        for number in range(STORES):
+        # What is rare elsewhere has to happen: a log without room, a checkpoint during a sync. One
+        # life has much of it and the next one none.
+        for number in itertools.count():
+            if number >= STORES and done["held"] and done["checkpoint next"]:
+                break
+            assert number < 10 * STORES, done
             model = Model()
             path = directory / str(number)
             (path / "data").mkdir(parents=True)
@@ -661,9 +666,6 @@ def test_whatever_waits_for_whatever_all_that_anybody_was_told_of_is_on_disk(
             shutil.rmtree(path)
     print(dict(done))
     assert done["killed"] > 100
-    # What is rare elsewhere: a log without room, and a checkpoint asked for during a sync.
-    assert done["held"]
-    assert done["checkpoint next"]
 
 
 async def live(
