@@ -103,6 +103,8 @@ class Feed:
         self._waiting: dict[int | None, set[Waiting]] = {}
         self._woken: deque[Waiting] = deque()
         self._scheduled = False
+        # Where the last commit that is reported begins. A snapshot may show a later one.
+        self._reported = 0
         self.count = 0
 
     # --- pages
@@ -186,6 +188,7 @@ class Feed:
 
     def committed(self, first: int, touched: set[int]) -> None:
         """A commit changed these assets, from the revision ``first`` on."""
+        self._reported = first
         for asset_id in (*touched, None):
             for waiting in self._waiting.get(asset_id, ()):
                 if waiting.first is None:
@@ -220,7 +223,9 @@ class Feed:
         """
         first, counters = waiting.first, self._reader.counters()
         if first is None:
-            return Page([], counters.revision + 1)
+            # Not woken by what is reported; but of what is not yet, nobody has said whether it is
+            # what was waited for.
+            first = max(self._reported, waiting.since)
         if first <= counters.compacted:
             return Page([], first)
         try:

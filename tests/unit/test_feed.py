@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.support.serving import Serving, next_turn, serve
 from tests.support.store import Store, change
+from tests.support.waiting import wait_until
 
 from assetstore.errors import Busy, Compacted, Damaged, InvalidRequest
 from assetstore.limits import MAX_PAGE_ITEMS, PAGE_BYTES
@@ -372,6 +373,33 @@ def test_what_the_journal_has_forgotten_is_refused_and_never_skipped(tmp_path: P
 
 
 # --- waiting
+
+
+def test_whose_time_is_up_is_told_of_a_commit_that_shows_before_it_is_reported(
+    tmp_path: Path,
+) -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.put(A, "k")
+        before = scene.last
+        watcher, other = scene.waiting(Wanted(A, "")), scene.waiting(Wanted(B, ""))
+        clearing = asyncio.ensure_future(scene.do(jobs.ClearStore(A)))
+
+        def shows() -> bool:
+            scene.reader.give_up()
+            return scene.last > before
+
+        while scene.serving.queue._in_hand is None:
+            await next_turn()
+        wait_until(shows, 10.0, "the commit to show")
+        # No turn of the loop in between, in which the report would come.
+        for waiting in [*watcher.desk.waiting, *other.desk.waiting]:
+            waiting.finish()
+
+        assert kinds(await watcher.page()) == [(before + 1, "clear", None)]
+        assert await other.page() == Page([], before + 2)
+        await clearing
+
+    play(tmp_path, scenario)
 
 
 def test_a_commit_wakes_who_waits_for_it(tmp_path: Path) -> None:
