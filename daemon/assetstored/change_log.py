@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, cast
 
-from assetstore.errors import Refused
+from assetstore.errors import Busy, Refused
 from assetstored import engine, jobs
 from assetstored.absence import Check
 from assetstored.apply import Changes
@@ -66,6 +66,11 @@ _CHECKPOINT_STORES = 500
 
 #: One transaction has to take them.
 _MAX_STORES = engine.TRANSACTION_HANDLES
+
+_MAY_HAVE_BEEN_DONE = (
+    "Whether this change was carried out when it was sent first cannot be told before that; try "
+    "again"
+)
 
 
 class Carried(NamedTuple):
@@ -241,6 +246,21 @@ class ChangeLog:
     def give_up(self) -> None:
         """What was carried out last is not going to be logged."""
         self._memory.aborted()
+
+    def refused(self, job: jobs.AnyJob, why: jobs.Result) -> jobs.Result:
+        """The result of a job that is not going to be done: ``why``, unless it is the repeat of a
+        change that may have been done when it was sent first."""
+        if not isinstance(job, jobs.Change) or job.sent_at is None:
+            return why
+        # What is being synced is pending, and must stay so.
+        if not self.is_syncing:
+            carried = self.carry_out([job])
+            self.give_up()
+            if carried.payload:
+                return why  # its effect is still to come
+            if carried.results:
+                return carried.results[0]
+        return jobs.Result(Busy.default_code, message=f"{why.message}. {_MAY_HAVE_BEEN_DONE}")
 
     # --- into the data file
 

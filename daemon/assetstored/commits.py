@@ -383,7 +383,7 @@ class CommitQueue:
         self._background.clear()
         self._writer_next = False
         for item in refused:
-            item.done(result)
+            item.done(log.refused(item.job, result))
         self._pings.settle()
         self._checkpoints.settle(jobs.refusal_of(result))
 

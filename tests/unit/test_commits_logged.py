@@ -766,6 +766,52 @@ def test_what_the_log_had_no_room_for_is_refused_as_if_it_had_never_been_asked_f
     assert inspect(tmp_path).problems == []
 
 
+def test_who_repeats_a_change_that_was_carried_out_is_not_told_that_there_was_no_room_for_it(
+    tmp_path: Path,
+) -> None:
+    async def scenario(serving: Serving) -> None:
+        done, never, clear = count_up(), count_up(), change(jobs.ClearStore(1))
+        first = await serving.change(done)
+        # Of what was sent first since then it knows all; `early` is from before.
+        serving.log._memory._started -= 60
+        early = msgspec.structs.replace(clear, sent_at=time.monotonic() - 1_000)
+        with no_room(serving):
+            await fill(serving)
+            while (await serving.change(put("early"))).code is None:
+                pass  # the writer has not said so yet
+
+            again = await serving.change(repeat(done))
+            assert again.decoded() == first.decoded()
+            assert (await serving.change(repeat(never))).code == "store_full"
+            assert (await serving.change(early)).code == "busy"
+            assert (await serving.change(clear)).code == "store_full"
+            assert await value_of_n(serving) == b"1"
+
+    assert logged(tmp_path, scenario) == 0
+
+
+def test_a_repeat_that_is_refused_during_a_sync_takes_nothing_of_what_is_synced(
+    tmp_path: Path,
+) -> None:
+    async def scenario(serving: Serving) -> None:
+        with no_room(serving):
+            with stopped(serving.writer_pid):
+                await serving.change(put("logged", b'"%s"' % (b"x" * 20_000)))
+                serving.queue._checkpoint()
+                with stopped(serving.syncer_pid):
+                    synced = submit(serving, job := count_up())
+                    await turns()
+                    repeated = submit(serving, repeat(job))
+                    os.kill(serving.writer_pid, signal.SIGCONT)
+                    assert (await repeated).code == "busy"
+            first = await synced
+            assert first.code is None
+            again = await serving.change(repeat(job))
+            assert again.decoded() == first.decoded()
+
+    assert logged(tmp_path, scenario) == 0
+
+
 async def value_of_n(serving: Serving) -> bytes:
     raw = serving.reader.get(A, "n")
     assert raw is not None
