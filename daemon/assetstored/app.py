@@ -325,6 +325,8 @@ class Daemon:
             async with asyncio.timeout(_STOP_S):
                 await self._queue.drain()
                 await server.all_gone.wait()
+                # What was looked for or checked meanwhile has come to the queue since.
+                await self._queue.drain()
         except TimeoutError:
             _log.warning("stopped with %d requests unanswered", self._queue.queued)
             server.abort()

@@ -17,12 +17,13 @@ from pathlib import Path
 import pytest
 from tests.support.daemon import Daemon
 from tests.support.fleet import Fleet
-from tests.support.inspect_store import inspect
+from tests.support.inspect_store import inspect, logged_only
 from tests.support.waiting import wait_until
-from tests.support.wire import Wire, revision, set_key
+from tests.support.wire import Wire, change, revision, set_key
 
 import assetstore
 from assetstore import messages as m
+from assetstore.requests import new_request_id
 
 #: What systemd's stop may take at most.
 STOP_S = 5.0
@@ -94,6 +95,34 @@ def test_a_change_that_is_in_hand_is_answered_and_what_comes_later_is_refused(
     contents = inspect(daemon.data_dir).active["orders"]
     assert {key: at for key, (_, at) in contents.items()} == answered
     assert len(answered) >= 3 * 128
+
+
+def test_what_was_still_being_looked_for_at_the_stop_is_in_the_data_file_too(
+    make_daemon: Callable[..., Daemon],
+) -> None:
+    daemon = make_daemon()
+    daemon.start()
+    assert daemon.process is not None
+    wire = Wire(daemon.socket).greet()
+    first = revision(wire.ask(set_key(1, ORDERS, "k", b"1")))
+    for id in range(2, 42):
+        changes = (m.SetKey(ORDERS, "k", b"%d" % n, None) for n in range(1_000))
+        assert isinstance(wire.ask(change(id, *changes)), m.Changed)
+    # All of them are looked at, one by one.
+    rewind = m.Rewind(42, None, new_request_id(), 0, ORDERS, "k", first, None, None, False)
+    wire.send_messages(rewind).wait_until_read()
+    assert daemon.status()["queued"] == 0
+    daemon.process.send_signal(signal.SIGTERM)
+
+    rewound, goodbye = wire.end()
+    wire.close()
+
+    assert isinstance(rewound, m.Rewound)
+    assert rewound.revision == first + 40_001
+    assert isinstance(goodbye, m.Failed)
+    assert daemon.wait() == 0
+    assert logged_only(daemon.data_dir) == []
+    assert inspect(daemon.data_dir).active["orders"]["k"] == (1, rewound.revision)
 
 
 def test_being_told_twice_is_being_told_once(daemon: Daemon, client: assetstore.Client) -> None:
