@@ -98,7 +98,9 @@ class Rewinder:
             if request.dry_run:
                 return RewoundRaw(request.id, last, differences)
             if not differences:
-                return RewoundRaw(request.id, None, [])
+                # Or the first, of which this is the repeat, has done it meanwhile.
+                done = await self._again(request, caller) if request.age_ms else None
+                return done or RewoundRaw(request.id, None, [])
             operations = [_operation(asset.asset_id, each) for each in differences]
             if request.key is None or request.expected is not None:
                 operations.insert(0, jobs.CheckUnchanged(asset.asset_id, last))
