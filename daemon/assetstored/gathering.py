@@ -18,6 +18,9 @@ _ENOUGH: Final = 16
 
 _PART_OF_SYNC: Final = 0.5
 
+#: But no longer, however long a disk that has stood still took for one.
+_LONGEST_WAIT_S: Final = 0.001
+
 #: So many batches at most are begun at once after it was waited in vain.
 _MOST_AT_ONCE: Final = 64
 
@@ -41,7 +44,7 @@ class Gathering:
         latest = frozenset(clients)
         self._expected = min(len(latest | self._latest), _ENOUGH)
         self._latest = latest
-        self._patience_s = _PART_OF_SYNC * seconds
+        self._patience_s = min(_PART_OF_SYNC * seconds, _LONGEST_WAIT_S)
 
     def synced_aside(self) -> None:
         """Others were served meanwhile: what they ask for is here already."""

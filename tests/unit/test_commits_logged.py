@@ -31,7 +31,7 @@ from tests.support.waiting import wait_until
 
 from assetstore.errors import Busy, StoreFull
 from assetstore.messages import AssetRef
-from assetstored import change_log, datadir, jobs, sync_choice, wal
+from assetstored import change_log, datadir, gathering, jobs, sync_choice, wal
 from assetstored.changes import Slice
 from assetstored.reader import Reader
 
@@ -331,7 +331,11 @@ def test_many_who_change_things_where_nobody_reads_are_answered_without_another_
 
 
 @pytest.mark.usefixtures("alone")
-def test_a_batch_waits_for_those_who_were_answered_just_now(tmp_path: Path) -> None:
+def test_a_batch_waits_for_those_who_were_answered_just_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "_LONGEST_WAIT_S", 10.0)
+
     async def scenario(serving: Serving) -> None:
         serving.queue.sync_choice.watch_others(lambda: 0, lambda: 0)
         await serving.change(put())
@@ -351,7 +355,11 @@ def test_a_batch_waits_for_those_who_were_answered_just_now(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("alone")
-def test_a_batch_for_which_nobody_comes_is_done_soon(tmp_path: Path) -> None:
+def test_a_batch_for_which_nobody_comes_is_done_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "_LONGEST_WAIT_S", 10.0)
+
     async def scenario(serving: Serving) -> None:
         serving.queue.sync_choice.watch_others(lambda: 0, lambda: 0)
         await serving.change(put())

@@ -7,7 +7,7 @@ import random
 from assetstored.gathering import Gathering
 
 #: A sync takes so long, and it is waited for half of that.
-SYNC_S = 0.1
+SYNC_S = 0.001
 
 
 def after(*batches: set[int]) -> Gathering:
@@ -22,7 +22,7 @@ def waited_s(gathering: Gathering, count: int) -> float:
     """How long a batch of so many waits if nobody else comes."""
     now = 0.0
     while gathering.waits(count, now):
-        now += 0.001
+        now += SYNC_S / 100
     return now
 
 
@@ -40,13 +40,21 @@ def test_two_that_take_turns_wait_for_each_other() -> None:
     gathering = after({1}, {2})
 
     assert gathering.waits(1, 0.0)
-    assert gathering.waits(1, 0.01)
-    assert not gathering.waits(2, 0.02)
+    assert gathering.waits(1, 0.1 * SYNC_S)
+    assert not gathering.waits(2, 0.2 * SYNC_S)
     assert gathering.waits(1, 1.0)
 
 
 def test_it_is_waited_for_half_a_sync_at_most() -> None:
-    assert 0.049 <= waited_s(after({1}, {2}), 1) <= 0.051
+    assert 0.49 <= waited_s(after({1}, {2}), 1) / SYNC_S <= 0.51
+
+
+def test_after_a_disk_that_has_stood_still_it_is_waited_for_a_moment_only() -> None:
+    gathering = Gathering()
+    for client in (1, 2):
+        gathering.synced({client}, 5.0)
+
+    assert 0.0 < waited_s(gathering, 1) < 0.002
 
 
 def test_where_nobody_comes_it_is_waited_less_and_less_often() -> None:
@@ -91,6 +99,6 @@ def test_whatever_happens_no_batch_waits_longer_than_half_a_sync(seed: int) -> N
             gathering.synced({rng.randrange(40) for _ in range(rng.randrange(1, 20))}, SYNC_S)
         count, now = rng.randrange(1, 20), 0.0
         while gathering.waits(count, now):
-            now += 0.01
+            now += SYNC_S / 10
             count += rng.random() < 0.1
-        assert now <= SYNC_S / 2 + 0.011
+        assert now <= 0.61 * SYNC_S
