@@ -11,6 +11,7 @@ Rule: the only place that decides what is done next.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections import deque
@@ -28,6 +29,8 @@ from assetstored.meters import Meters
 from assetstored.sync_choice import SyncChoice
 from assetstored.waiting_jobs import Done, Waiting, WaitingJobs
 from assetstored.writer_link import WriterLink
+
+_log = logging.getLogger("assetstored.changes")
 
 #: A batch as large as this commits in a few milliseconds; more would make the first job wait.
 _BATCH_JOBS = 1_000
@@ -177,7 +180,16 @@ class CommitQueue:
         # Not at once: what else this turn of the loop brings goes into the same batch.
         if self._in_hand is None and not self._scheduled:
             self._scheduled = True
-            self._loop.clients.call_after_events(self._next)
+            self._loop.clients.call_after_events(self._begin_next)
+
+    def _begin_next(self) -> None:
+        try:
+            self._next()
+        except Exception as exc:
+            # Half of it may be done, and nobody knows which. Further up, it would end the loop with
+            # clients still connected.
+            _log.critical("the next batch cannot be begun", exc_info=exc)
+            self._lose(f"a fault in the daemon ({type(exc).__name__})")
 
     def _next(self) -> None:
         self._scheduled = False

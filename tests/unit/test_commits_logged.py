@@ -851,6 +851,24 @@ def test_on_a_disk_that_is_nearly_full_the_data_file_takes_each_change_at_once(
 # --- gone
 
 
+def test_a_fault_at_the_beginning_of_a_batch_is_said_and_ends_no_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(serving: Serving) -> None:
+        def fail(batch: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(serving.log, "carry_out", fail)
+        asked = submit(serving, put("k"))
+        await serving.is_lost.wait()
+        await turns()
+
+        assert serving.lost == ["a fault in the daemon (ZeroDivisionError)"]
+        assert not asked.done()
+
+    assert logged(tmp_path, scenario) == 0
+
+
 def test_when_the_log_cannot_be_synced_that_is_said_once_and_nobody_is_answered(
     tmp_path: Path,
 ) -> None:
