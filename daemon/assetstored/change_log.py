@@ -293,7 +293,7 @@ class ChangeLog:
         assert not self.is_syncing
         if not self._tail.is_frozen:
             self._frozen_remembered, self._remembered = self._remembered, []
-            self._frozen_last = self._reader.counters().revision
+            self._frozen_last = self._tail.revisions()[-1]
             self._frozen = self._tail.freeze()
             self._wal.switch()
         return jobs.Checkpoint(self._frozen, self._frozen_remembered, self._frozen_last)
