@@ -20,6 +20,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,11 +260,7 @@ class Daemon:
         reporter.service = service
 
         changed = asyncio.Event()
-
-        def on_change() -> None:
-            self._loop.call_soon_threadsafe(changed.set)
-
-        watcher = Watcher(config.manifest, on_change)
+        watcher = Watcher(config.manifest, partial(self._loop.call_soon_threadsafe, changed.set))
         watcher.start()
         try:
             # Before the first client is answered: what left while nobody watched is closed.

@@ -186,8 +186,7 @@ class CommitQueue:
         try:
             self._next()
         except Exception as exc:
-            # Half of it may be done, and nobody knows which. Further up, it would end the loop with
-            # clients still connected.
+            # Further up it would end the loop, with clients that are still served.
             _log.critical("the next batch cannot be begun", exc_info=exc)
             self._lose(f"a fault in the daemon ({type(exc).__name__})")
 
@@ -231,8 +230,6 @@ class CommitQueue:
     def _have_written(self) -> None:
         """Send the next batch to the writer, with nothing left in the log before."""
         self._writer_next = self._log is not None
-        if self._is_checkpointing:
-            return
         if self._log is not None and not self._log.is_empty:
             self._checkpoint()
             return
@@ -264,7 +261,6 @@ class CommitQueue:
 
     def _go_on(self) -> None:
         if self._has_more():
-            self._scheduled = True
             self._next()
 
     def _has_more(self) -> bool:
@@ -294,8 +290,7 @@ class CommitQueue:
             self._background_last = False
         batch = batch[:count]
         if not carried.payload:
-            for item, result in zip(batch, carried.results, strict=True):
-                item.done(result)
+            self._hand_out(batch, carried.results)
             self._wake()
             return
         self._in_hand = batch
@@ -319,7 +314,7 @@ class CommitQueue:
         else:
             seconds = time.monotonic() - begun
             self.sync_choice.took(seconds)
-            self._gathering.synced(map(_client_of, self._in_hand or ()), seconds)
+            self._gathering.synced((item.client for item in self._in_hand or ()), seconds)
             self._logged(log, carried, begun, is_aside=False)
             if self._has_more():
                 # In a turn of its own: who is answered may ask for more, again and again.
@@ -361,11 +356,9 @@ class CommitQueue:
         if self._checkpoint_next:
             return
         self._is_checkpointing = True
-        self._writer.send(log.checkpoint(), partial(self._checkpointed, time.monotonic()))
+        self._writer.send(log.checkpoint(), partial(self._checkpointed, log, time.monotonic()))
 
-    def _checkpointed(self, begun: float, report: jobs.Checkpointed) -> None:
-        log = self._log
-        assert log is not None
+    def _checkpointed(self, log: ChangeLog, begun: float, report: jobs.Checkpointed) -> None:
         self._meters.checkpoint_times.observe(time.monotonic() - begun)
         self._is_checkpointing = False
         held, self._held = self._held, None
@@ -404,9 +397,3 @@ class CommitQueue:
             return
         self._lost = True
         self._on_lost(reason)
-
-
-def _client_of(item: Waiting) -> int:
-    """Tells the connections apart from which jobs come: each has a writer of its own."""
-    assert isinstance(item.job, jobs.Change)
-    return id(item.job.writer)

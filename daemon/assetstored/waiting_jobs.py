@@ -24,6 +24,12 @@ class Waiting(NamedTuple):
     deadline: float | None
     done: Done
 
+    @property
+    def client(self) -> int:
+        """Tells the connections apart from which jobs come: each has a writer of its own."""
+        assert isinstance(self.job, jobs.Change)
+        return id(self.job.writer)
+
 
 class WaitingJobs:
     """First come, first served. ``max_bytes``: how much may wait; a larger one waits alone."""

@@ -52,7 +52,7 @@ class Watcher:
     Read the file once after start().
     """
 
-    def __init__(self, path: str, on_change: Callable[[], None]) -> None:
+    def __init__(self, path: str, on_change: Callable[[], object]) -> None:
         self._path = os.path.abspath(path)
         self._on_change = on_change
         self._stop = threading.Event()
