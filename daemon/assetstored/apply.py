@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from assetstore.errors import Conflict, Refused
+from assetstore.errors import Conflict, Damaged, Refused
 from assetstored import jobs, journal, records
 from assetstored.entry_writer import EntryWriter
 from assetstored.journal import JournalWriter
@@ -176,7 +176,13 @@ class Changes:
         return msgspec.Raw(_encode(outcomes))
 
     def _journal_row(self, revision: int) -> JournalRow:
-        row = read_row(self._overlay, JOURNAL, id_key(revision), JournalRow)
+        try:
+            row = read_row(self._overlay, JOURNAL, id_key(revision), JournalRow)
+        except Damaged as exc:
+            # A refusal would say that nothing was changed.
+            raise Forgotten(
+                f"the change was carried out, and its outcome cannot be read: {exc}"
+            ) from exc
         if row is None:
             raise Forgotten("the change was carried out, but the journal has forgotten its outcome")
         return row

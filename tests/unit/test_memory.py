@@ -288,6 +288,18 @@ def test_a_repeat_whose_rows_were_trimmed_is_forgotten(clients: Clients) -> None
     assert clients.revision == before
 
 
+def test_a_repeat_whose_outcome_is_damaged_is_not_told_that_nothing_was_changed(
+    clients: Clients,
+) -> None:
+    job = first(jobs.IncrementKey(A, "n", b"1", b"0"))
+    ((revision, *_),) = clients.ask(job)
+    with clients.writer._env.begin(write=True) as txn:
+        txn.put(id_key(revision), b"damaged", db=clients.writer._tables[JOURNAL])
+
+    assert clients.ask(repeat(job)) == "forgotten"
+    assert clients.revision == revision
+
+
 # --- what another process has carried out
 
 
