@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from assetstore import messages as m
-from assetstore.errors import Busy, Conflict, InvalidRequest, refusal
+from assetstore.errors import Busy, Conflict, InvalidRequest, Refused, refusal
 from assetstore.limits import MAX_REWIND_BYTES, MAX_REWIND_KEYS, check_key
 from assetstored import history, jobs, records
 from assetstored.border import Caller
@@ -83,8 +83,24 @@ class Rewinder:
 
         ``check`` raises where it may not be carried out, or not any more.
         """
-        if request.age_ms and not request.dry_run and (again := await self._again(request, caller)):
+        if not request.age_ms or request.dry_run:
+            return await self._find_and_write(request, caller, check)
+        if again := await self._again(request, caller):
             return again
+        # Where nothing is done now, the first may have been carried out meanwhile.
+        try:
+            rewound = await self._find_and_write(request, caller, check)
+        except Refused:
+            if again := await self._again(request, caller):
+                return again
+            raise
+        if rewound.revision is None and (again := await self._again(request, caller)):
+            return again
+        return rewound
+
+    async def _find_and_write(
+        self, request: m.Rewind, caller: Caller, check: Callable[[], None]
+    ) -> RewoundRaw:
         check()
         asset = self._reader.resolve(request.asset)
         if request.key is not None:
@@ -98,9 +114,7 @@ class Rewinder:
             if request.dry_run:
                 return RewoundRaw(request.id, last, differences)
             if not differences:
-                # Or the first, of which this is the repeat, has done it meanwhile.
-                done = await self._again(request, caller) if request.age_ms else None
-                return done or RewoundRaw(request.id, None, [])
+                return RewoundRaw(request.id, None, [])
             operations = [_operation(asset.asset_id, each) for each in differences]
             if request.key is None or request.expected is not None:
                 operations.insert(0, jobs.CheckUnchanged(asset.asset_id, last))

@@ -532,17 +532,19 @@ def test_a_repeat_of_what_never_came_is_carried_out(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("is_expected", [False, True])
 @pytest.mark.parametrize("is_overtaken", [False, True])
 def test_a_repeat_that_runs_beside_the_first_has_no_effect_of_its_own(
-    tmp_path: Path, is_overtaken: bool
+    tmp_path: Path, is_overtaken: bool, is_expected: bool
 ) -> None:
     async def scenario(scene: Scene) -> None:
         first = await scene.put("k", b"1")
         last = await scene.put("k", b"2")
-        request = to(first, "k")
+        request = to(first, "k", expected=last if is_expected else None)
 
         both = [request, again(request)]
-        # Begun first, the repeat finds that nothing was done, and then that nothing is to be done.
+        # Begun first, the repeat finds that nothing was done; and then that nothing is to be done,
+        # or that something was changed.
         if is_overtaken:
             both.reverse()
         rewound = await asyncio.gather(*map(scene.rewind, both))
