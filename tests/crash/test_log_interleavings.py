@@ -343,7 +343,7 @@ class Life:
         """Whoever is told of a change reads it, and nobody was told of it before."""
         self.done[result.code or "done"] += 1
         if result.code is not None:
-            assert result.code in self._possible_refusals(), result
+            assert result.code in self._possible_refusals(job), result
             if result.code == "store_full":
                 self._refused.append((job, asked_at))
             return
@@ -381,16 +381,20 @@ class Life:
                 if result.code is None:
                     assert result.decoded() == first
                 else:
-                    assert result.code in self._possible_refusals() - {"inactive_asset"}, result
+                    assert result.code in self._possible_refusals(again) - {"inactive_asset"}, (
+                        result
+                    )
             answered.set_result(None)
 
         again = msgspec.structs.replace(job, sent_at=asked_at)
         self.serving.queue.submit(again, size=1, deadline=None, done=done)
 
-    def _possible_refusals(self) -> set[str]:
+    def _possible_refusals(self, job: jobs.Change) -> set[str]:
         codes = {"inactive_asset"}
         if self._was_full:
             codes.add("store_full")
+            if job.sent_at is not None:
+                codes.add("busy")  # what became of the first cannot be told just now
         if self.model.was_trimmed:
             codes.add("forgotten")
         return codes
