@@ -26,8 +26,9 @@ REMEMBERED_S = 3_600.0
 #: How much later a request may be seen here than its sender believes.
 _SLACK_S = 1.0
 
-#: The same where wall clocks are compared, which may be set.
-_CLOCK_SLACK_US = 60_000_000
+#: The same where wall clocks are compared, which may be set. More would cost a busy fleet its
+#: answers: all that was changed in this time has to be among what is remembered.
+_CLOCK_SLACK_US = 5_000_000
 
 
 class Forgotten(Refused):
@@ -43,6 +44,9 @@ class RequestMemory:
         self._limit = limit
         self._started = time.monotonic()
         self._known: dict[bytes, int] = {}
+        # What was carried out before this process began. Apart, for what is carried out now must
+        # not push it out: it is what clients ask for that were cut off by the restart.
+        self._older: dict[bytes, int] = {}
         self._pending: dict[bytes, int] = {}
         # The last revision of each transaction, and when it was committed.
         self._commits: deque[tuple[int, float]] = deque()
@@ -87,7 +91,7 @@ class RequestMemory:
         ``sent_at``: when it was sent first, on the monotonic clock; None: it is the first itself.
         Raises Forgotten.
         """
-        revision = self._pending.get(request) or self._known.get(request)
+        revision = self._find(request)
         # What was never sent before is looked up too: its repeat may have overtaken it.
         if revision is not None or sent_at is None:
             return revision
@@ -98,11 +102,17 @@ class RequestMemory:
         if born < self._started:
             if not self._is_loaded:
                 self._load(overlay, counters)
-                revision = self._known.get(request)
+                revision = self._find(request)
             born_us = time.time_ns() // 1_000 - int((now - born) * 1e6) - _CLOCK_SLACK_US
             if revision is None and born_us < self._loaded_since_us:
                 raise _forgotten()
         return revision
+
+    def _find(self, request: bytes) -> int | None:
+        for revisions in (self._pending, self._known, self._older):
+            if (revision := revisions.get(request)) is not None:
+                return revision
+        return None
 
     def _load(self, overlay: Overlay, counters: Counters) -> None:
         """Learn from the journal what was carried out before this process began."""
@@ -125,13 +135,15 @@ class RequestMemory:
             since_us = since_us if counters.compacted else 0
         self._is_loaded = True
         self._loaded_since_us = since_us
-        self._known = dict(reversed(older)) | self._known
+        self._older = dict(older)
 
     def _forget(self, revision: int) -> None:
         while self._commits and self._commits[0][0] < revision:
             self._commits.popleft()
         if self._commits:
             self._forgotten_until = self._commits[0][1]
+            # Then whoever asks for what is older is told that it is forgotten.
+            self._older.clear()
 
 
 def _forgotten() -> Forgotten:

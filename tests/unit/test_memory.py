@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from tests.support.store import change
 
-from assetstored import engine, jobs
+from assetstored import engine, jobs, memory
 from assetstored.changes import Slice
 from assetstored.memory import REMEMBERED_S, RequestMemory
 from assetstored.tables import (
@@ -251,6 +251,32 @@ def test_what_was_sent_after_all_that_is_forgotten_is_carried_out(clients: Clien
     lately = first(jobs.IncrementKey(A, "n", b"1", b"0"))
     assert isinstance(clients.ask(repeat(lately, age_s=-1.1)), list)
     assert clients.ask(repeat(first(), age_s=0.01)) == "forgotten"
+
+
+def test_what_is_done_after_a_restart_pushes_out_nothing_that_was_asked_for_before(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With a journal that is longer than what is remembered of it.
+    limit = 20
+    monkeypatch.setattr(memory, "_SLACK_S", 0.0)
+    monkeypatch.setattr(memory, "_CLOCK_SLACK_US", 0)
+    for _ in range(limit):
+        clients.ask(first(jobs.IncrementKey(A, "n", b"1", b"0")))
+    asked = [first(jobs.IncrementKey(A, "n", b"1", b"0")) for _ in range(limit // 2)]
+    answers = [clients.ask(job) for job in asked]
+    sent_at = time.monotonic()
+    cut_off = [first(jobs.IncrementKey(A, "n", b"1", b"0")) for _ in range(2)]
+    clients.reopen()
+    clients.writer._memory = RequestMemory(limit)
+
+    for job in cut_off:
+        again = msgspec.structs.replace(job, sent_at=sent_at)
+        answer = clients.ask(again)
+        assert isinstance(answer, list)
+        assert clients.ask(again) == answer
+        for _ in range(limit // 2 - 1):
+            clients.ask(first(jobs.IncrementKey(A, "n", b"1", b"0")))
+        assert [clients.ask(repeat(job, age_s=10.0)) for job in asked] == answers
 
 
 def test_all_changes_of_a_commit_are_forgotten_alike(clients: Clients) -> None:
