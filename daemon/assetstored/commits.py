@@ -309,9 +309,7 @@ class CommitQueue:
         except (OSError, FilesChanged) as exc:
             self._lose(f"the write-ahead log cannot be written: {exc}")
             return
-        if not is_alone:
-            self._gathering.synced_aside()
-        else:
+        if is_alone:
             seconds = time.monotonic() - begun
             self.sync_choice.took(seconds)
             self._gathering.synced((item.client for item in self._in_hand or ()), seconds)
@@ -319,6 +317,8 @@ class CommitQueue:
             if self._has_more():
                 # In a turn of its own: who is answered may ask for more, again and again.
                 self._wake()
+        else:
+            self._gathering.synced_aside()
 
     def _synced(self, log: ChangeLog, carried: Carried, begun: float) -> None:
         self._logged(log, carried, begun, is_aside=True)

@@ -115,7 +115,7 @@ class ManifestKeeper:
     @property
     def is_in_force(self) -> bool:
         """Whether the assets that are active are those of the file, as it was last read."""
-        return self.state in ("accepted", "unchanged")
+        return self.state == "accepted"
 
     def report(self) -> dict[str, Any]:
         """What ``status`` says of the manifest."""

@@ -64,7 +64,7 @@ class Reader(StoreWalk):
         if catalog_changed:
             self._forget_resolved()
 
-    def _is_ahead(self) -> None:
+    def _got_ahead(self) -> None:
         self._forget_resolved()
 
     def _forget_resolved(self) -> None:

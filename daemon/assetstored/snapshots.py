@@ -119,10 +119,10 @@ class Snapshots:
             self._txn = self._env.begin(buffers=True)
             if self._txn.id() != self._commit:
                 self._commit = self._txn.id()
-                self._is_ahead()
+                self._got_ahead()
         return self._txn
 
-    def _is_ahead(self) -> None:
+    def _got_ahead(self) -> None:
         """It shows a commit that is not reported yet: what that has changed is not known."""
 
     def _store(self, store_id: int) -> engine.Database:

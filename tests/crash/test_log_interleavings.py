@@ -38,7 +38,7 @@ from tests.support.store import change
 from assetstore.errors import StoreFull
 from assetstore.limits import DEFAULT_MAX_VALUE_BYTES
 from assetstore.messages import AssetRef, WireEntry
-from assetstored import change_log, commits, datadir, jobs, sync_choice, wal
+from assetstored import commits, datadir, jobs, sync_choice
 from assetstored.changes import Slice
 from assetstored.reader import Reader
 from assetstored.writer import StoreOfWriter
@@ -626,11 +626,7 @@ class Life:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A half of the log has sixteen blocks, and syncs are not slow."""
-    half = small_log.BLOCKS * wal.BLOCK
-    monkeypatch.setattr(wal, "HALF_BYTES", half)
-    monkeypatch.setattr(wal, "FILE_BYTES", wal.BLOCK + 2 * half)
-    monkeypatch.setattr(change_log, "HALF_BYTES", half)
-    monkeypatch.setattr(change_log, "_CHECKPOINT_BYTES", half // 2)
+    small_log.shrink(monkeypatch.setattr)
     # Else a busy machine would decide who syncs.
     monkeypatch.setattr(sync_choice, "_SHORT_SYNC_S", 60.0)
     monkeypatch.setattr(commits, "_FULL_RETRY_S", 0.02)

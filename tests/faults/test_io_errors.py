@@ -62,11 +62,12 @@ VARIANTS = [(error, on) for error in ("EIO", "ENOSPC") for on in (False, True)]
 
 
 def each_in_turn(
-    calls: str, number: int, attempt: Callable[[Fault], bool]
+    calls: str, rng: random.Random, most: int, attempt: Callable[[Fault], bool]
 ) -> Iterator[Callable[[], int]]:
     """Work for a pool: have each of the calls fail, in each way; each says how many have.
 
-    ``attempt`` says whether there was a call of this number. A sample is one of them.
+    ``attempt`` says whether there was a call of this number. A sample is one of the first,
+    up to ``most``.
     """
 
     def in_turn(error: str, from_then_on: bool) -> int:
@@ -76,7 +77,7 @@ def each_in_turn(
         raise AssertionError(f"there is no end of {calls}")
 
     if not IS_FULL:
-        fault = Fault(calls, number, *random.choice(VARIANTS))
+        fault = Fault(calls, rng.randint(1, most), *rng.choice(VARIANTS))
         yield lambda: int(attempt(fault))
         return
     for variant in VARIANTS:
@@ -111,7 +112,7 @@ def test_a_call_that_fails_while_the_daemon_serves_costs_nothing_and_is_told_as_
 
     work: list[Callable[[], int]] = []
     for process, calls in RUNNING:
-        work += each_in_turn(calls, rng.randrange(1, 5), partial(attempt, process))
+        work += each_in_turn(calls, rng, 4, partial(attempt, process))
     made = run_all(work)
 
     # Of a sample, one or the other may come after all that the process does.
@@ -218,7 +219,7 @@ def test_a_call_that_fails_while_the_daemon_starts_costs_nothing(
 
     work: list[Callable[[], int]] = []
     for calls in STARTING:
-        work += each_in_turn(calls, rng.randrange(1, 3), attempt)
+        work += each_in_turn(calls, rng, 2, attempt)
     made = run_all(work)
 
     assert made >= 1

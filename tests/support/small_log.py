@@ -5,14 +5,19 @@ Rule: sizes only; for processes that do nothing but what a test has them do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from assetstored import change_log, wal
 
 #: Of a half.
 BLOCKS = 16
 
 
-def shrink() -> None:
-    """From now on this process makes, writes and expects such logs, and so do its children."""
+def shrink(change: Callable[[object, str, object], None] = setattr) -> None:
+    """From now on this process makes, writes and expects such logs, and so do its children.
+
+    A test that is to leave all as it was gives ``monkeypatch.setattr``.
+    """
     half = BLOCKS * wal.BLOCK
     for module, name, size in (
         (wal, "HALF_BYTES", half),
@@ -21,4 +26,4 @@ def shrink() -> None:
         (change_log, "_CHECKPOINT_BYTES", half // 2),
     ):
         assert hasattr(module, name)
-        setattr(module, name, size)
+        change(module, name, size)

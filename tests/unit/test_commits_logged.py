@@ -31,7 +31,7 @@ from tests.support.waiting import wait_until
 
 from assetstore.errors import Busy, StoreFull
 from assetstore.messages import AssetRef
-from assetstored import change_log, datadir, gathering, jobs, sync_choice, wal
+from assetstored import change_log, datadir, gathering, jobs, sync_choice
 from assetstored.changes import Slice
 from assetstored.reader import Reader
 
@@ -151,11 +151,7 @@ def in_file(serving: Serving) -> int:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A half of the log has sixteen blocks."""
-    half = small_log.BLOCKS * wal.BLOCK
-    monkeypatch.setattr(wal, "HALF_BYTES", half)
-    monkeypatch.setattr(wal, "FILE_BYTES", wal.BLOCK + 2 * half)
-    monkeypatch.setattr(change_log, "HALF_BYTES", half)
-    monkeypatch.setattr(change_log, "_CHECKPOINT_BYTES", half // 2)
+    small_log.shrink(monkeypatch.setattr)
 
 
 # --- what shares a record
@@ -330,18 +326,24 @@ def test_many_who_change_things_where_nobody_reads_are_answered_without_another_
     assert logged(tmp_path, scenario) == 0
 
 
-@pytest.mark.usefixtures("alone")
-def test_a_batch_waits_for_those_who_were_answered_just_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def patient(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch waits for others as long as the disk lets it."""
     monkeypatch.setattr(gathering, "_LONGEST_WAIT_S", 10.0)
 
+
+def took_turns(serving: Serving, sync_s: float) -> None:
+    """As after two batches, of a client each, on a disk that takes its time."""
+    for client in (1, 2):
+        serving.queue._gathering.synced([client], sync_s)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_batch_waits_for_those_who_were_answered_just_now(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
         serving.queue.sync_choice.watch_others(lambda: 0, lambda: 0)
         await serving.change(put())
-        # As after two batches on a disk that takes its time.
-        serving.queue._gathering.synced([1], 20.0)
-        serving.queue._gathering.synced([2], 20.0)
+        took_turns(serving, 20.0)
         before = serving.queue.commits
         first = submit(serving, put("first"))
         await turns()
@@ -354,18 +356,13 @@ def test_a_batch_waits_for_those_who_were_answered_just_now(
     assert logged(tmp_path, scenario) == 0
 
 
-@pytest.mark.usefixtures("alone")
-def test_a_batch_for_which_nobody_comes_is_done_soon(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gathering, "_LONGEST_WAIT_S", 10.0)
-
+@pytest.mark.usefixtures("patient")
+def test_a_batch_for_which_nobody_comes_is_done_soon(tmp_path: Path) -> None:
     async def scenario(serving: Serving) -> None:
         serving.queue.sync_choice.watch_others(lambda: 0, lambda: 0)
         await serving.change(put())
         for wait_s in (0.02, 0.0):
-            serving.queue._gathering.synced([1], 2 * wait_s)
-            serving.queue._gathering.synced([2], 2 * wait_s)
+            took_turns(serving, 2 * wait_s)
             begun = time.monotonic()
             assert (await submit(serving, put())).code is None
             assert time.monotonic() - begun >= wait_s
